@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_CORAII_HPP
+#define CORAII_CORAII_HPP
+
+/// Everything that needs nothing but Boost.
+
+#include "coraii/async_scope.hpp"
+#include "coraii/error.hpp"
+#include "coraii/exit_stack.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/guard.hpp"
+#include "coraii/offload.hpp"
+#include "coraii/scopes.hpp"
+#include "coraii/with.hpp"
+
+#endif

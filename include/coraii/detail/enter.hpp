@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_ENTER_HPP
+#define CORAII_DETAIL_ENTER_HPP
+
+#include "coraii/detail/keeper.hpp"
+#include "coraii/detail/scope_state.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/guard.hpp"
+
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/post.hpp>
+
+#include <exception>
+#include <type_traits>
+#include <utility>
+
+namespace coraii::detail {
+
+/// Asks to be told when the keeper has the resource, or setup has failed; until then a cancel of `handler` goes to
+/// setup. `bind(handler)` makes the function that is to be called then.
+template <class Executor, class Handler, class Bind>
+void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
+    struct forward_cancellation {
+        scope_ptr<Executor> state;
+        void operator()(asio::cancellation_type_t type) const { state->signal_.emit(type); }
+    };
+    auto slot = asio::get_associated_cancellation_slot(handler);
+    if (slot.is_connected()) {
+        slot.assign(forward_cancellation{scope_ptr<Executor>{&state}});
+    }
+    state.waiter_.set([&state, handler = std::move(handler), bind](deliver how) mutable {
+        asio::get_associated_cancellation_slot(handler).clear();
+        auto call = bind(std::move(handler), state);
+        if (how == deliver::posted) {
+            asio::post(state.executor(), std::move(call));
+        } else {
+            std::move(call)();  // the scope's executor is the handler's
+        }
+    });
+}
+
+/// The operation that `co_await scope` starts.
+template <class Guard, class Executor>
+struct initiate_enter {
+    template <class Handler>
+    void operator()(Handler&& handler, scope_ptr<Executor> state) const {
+        using handler_type = std::decay_t<Handler>;
+        using handler_executor = asio::associated_executor_t<handler_type>;
+        static_assert(std::is_convertible_v<handler_executor, Executor>,
+                      "coraii::async_scope: the handler's associated executor must convert to the scope's Executor");
+        const auto executor = static_cast<Executor>(asio::get_associated_executor(handler));
+        if (!state) {
+            asio::post(executor, [handler = handler_type(std::forward<Handler>(handler))]() mutable {
+                std::move(handler)(make_error(errc::already_awaited), Guard{});
+            });
+            return;
+        }
+        state->cancellable_ = asio::get_associated_cancellation_slot(handler).is_connected();
+        when_opened(*state, handler_type(std::forward<Handler>(handler)),
+                    [](handler_type&& waiting, scope_state<Executor>& opened) {
+                        std::exception_ptr error = std::exchange(opened.error_, nullptr);
+                        Guard guard = error ? Guard{} : Guard{scope_use<Executor>{scope_ptr<Executor>{&opened}}};
+                        return [waiting = std::move(waiting), error = std::move(error),
+                                guard = std::move(guard)]() mutable {
+                            std::move(waiting)(std::move(error), std::move(guard));
+                        };
+                    });
+        state->start_keeper(executor);
+        state->waiter_.asked();
+    }
+};
+
+/// `co_await enter_kept{state, executor}`: setup in a keeper. Does not suspend if setup did not.
+template <class Executor>
+auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::cancellation_state caller) {
+    const auto before = caller.cancelled();
+    state.cancellable_ = caller.slot().is_connected();
+    return until{[&state, executor] {
+                     state.start_keeper(executor);
+                     return state.waiter_.has_happened();
+                 },
+                 [&state, caller, before](auto handler) {
+                     when_opened(state, std::move(handler), [](auto&& waiting, scope_state<Executor>&) {
+                         return [waiting = std::move(waiting)]() mutable { std::move(waiting)(); };
+                     });
+                     if (caller.cancelled() != before) {  // setup's own first steps asked for it
+                         state.signal_.emit(caller.cancelled());
+                     }
+                     state.waiter_.asked();
+                 }};
+}
+
+/// `co_await leave_kept(use, status)`: waits for the keeper to clean up. Does not suspend if the cleanup does not.
+/// The cleanup's error is then in `error_`, unless `status` carries one.
+template <class Executor>
+auto leave_kept(scope_state<Executor>& state, exit_status status) {
+    return until{[&state, status = std::move(status)]() mutable {
+                     state.waiter_.expect();
+                     return !state.leave(std::move(status), true) || state.waiter_.has_happened();
+                 },
+                 [&state](auto handler) {
+                     state.waiter_.set([&state, handler = std::move(handler)](deliver how) mutable {
+                         if (how == deliver::posted) {
+                             asio::post(state.executor(), std::move(handler));
+                         } else {
+                             std::move(handler)();
+                         }
+                     });
+                     state.waiter_.asked();
+                 }};
+}
+
+}  // namespace coraii::detail
+
+#endif

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_EXECUTE_HPP
+#define CORAII_DETAIL_EXECUTE_HPP
+
+#include "coraii/detail/completion.hpp"
+
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/require.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace coraii::detail {
+
+/// Room for one queued function, kept from setup until cleanup: leaving a scope then needs no memory.
+struct reserved_memory {
+    alignas(std::max_align_t) std::byte bytes[96];
+};
+
+template <class V>
+struct reserved_allocator {
+    using value_type = V;
+
+    explicit reserved_allocator(reserved_memory& memory) noexcept : memory_{&memory} {}
+    template <class U>
+    reserved_allocator(const reserved_allocator<U>& other) noexcept : memory_{other.memory_} {}
+
+    V* allocate(std::size_t n) const {
+        if (n * sizeof(V) > sizeof(reserved_memory::bytes)) {
+            throw std::bad_alloc{};
+        }
+        return static_cast<V*>(static_cast<void*>(memory_->bytes));
+    }
+    void deallocate(V*, std::size_t) const noexcept {}
+
+    friend bool operator==(const reserved_allocator& a, const reserved_allocator& b) noexcept {
+        return a.memory_ == b.memory_;
+    }
+
+    reserved_memory* memory_;
+};
+
+/// True only if `executor` surely runs the calling thread's current function.
+template <class Executor>
+bool runs_here(const Executor& executor) noexcept {
+    if constexpr (requires {
+                      { executor.running_in_this_thread() } -> std::convertible_to<bool>;
+                  }) {
+        return executor.running_in_this_thread();
+    } else if constexpr (requires { executor.template target<int>(); }) {
+        const auto target_runs_here = [&executor]<class Target>(std::type_identity<Target>) {
+            const Target* target = executor.template target<Target>();
+            return target != nullptr && target->running_in_this_thread();
+        };
+        using io = asio::io_context::executor_type;
+        using pool = asio::thread_pool::executor_type;
+        return target_runs_here(std::type_identity<io>{}) || target_runs_here(std::type_identity<pool>{}) ||
+               target_runs_here(std::type_identity<asio::strand<io>>{}) ||
+               target_runs_here(std::type_identity<asio::strand<pool>>{}) ||
+               target_runs_here(std::type_identity<asio::strand<asio::any_io_executor>>{});
+    } else {
+        return false;
+    }
+}
+
+/// Queues `f` on `executor`. On an io_context or a thread_pool in reserved memory; elsewhere (a strand, an executor of
+/// the user's own) in memory of Asio's.
+template <class Executor, class F>
+void execute_reserved(const Executor& executor, deliver how, reserved_memory& memory, F f) {
+    const auto queue = [&]<class Target>(const Target& target) {
+        asio::require(asio::require(target, asio::execution::blocking.never),
+                      asio::execution::allocator(reserved_allocator<void>{memory}))
+            .execute(std::move(f));
+    };
+    if constexpr (std::same_as<Executor, asio::io_context::executor_type> ||
+                  std::same_as<Executor, asio::thread_pool::executor_type>) {
+        queue(executor);
+    } else {
+        if constexpr (requires { executor.template target<int>(); }) {
+            if (const auto* io = executor.template target<asio::io_context::executor_type>()) {
+                return queue(*io);
+            }
+            if (const auto* pool = executor.template target<asio::thread_pool::executor_type>()) {
+                return queue(*pool);
+            }
+        }
+        if (how == deliver::posted) {
+            asio::post(executor, std::move(f));
+        } else {
+            asio::dispatch(executor, std::move(f));
+        }
+    }
+}
+
+/// Runs everything at once, and forgets what may not run at once: the executor of a coroutine that gets one last turn
+/// in a context that is being destroyed.
+class last_turn_executor {
+public:
+    explicit last_turn_executor(asio::execution_context& context) noexcept : context_{&context} {}
+
+    asio::execution_context& query(asio::execution::context_t) const noexcept { return *context_; }
+    asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
+        return may_run_ ? asio::execution::blocking_t{asio::execution::blocking.possibly}
+                        : asio::execution::blocking_t{asio::execution::blocking.never};
+    }
+    last_turn_executor require(asio::execution::blocking_t::possibly_t) const noexcept {
+        return last_turn_executor{*context_};
+    }
+    last_turn_executor require(asio::execution::blocking_t::never_t) const noexcept {
+        last_turn_executor never{*context_};
+        never.may_run_ = false;
+        return never;
+    }
+
+    template <class F>
+    void execute(F f) const {
+        if (may_run_) {
+            std::move(f)();
+        }
+    }
+
+    friend bool operator==(const last_turn_executor&, const last_turn_executor&) = default;
+
+private:
+    asio::execution_context* context_;
+    bool may_run_ = true;
+};
+
+}  // namespace coraii::detail
+
+#endif

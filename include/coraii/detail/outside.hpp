@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_OUTSIDE_HPP
+#define CORAII_DETAIL_OUTSIDE_HPP
+
+#include "coraii/detail/completion.hpp"
+#include "coraii/scopes.hpp"
+
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/query.hpp>
+
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+#include <utility>
+
+namespace coraii::detail {
+
+/// The wait of a handler for a call on another executor. Either side may be destroyed first.
+template <class Handler>
+class outside_call final : public outside_wait {
+public:
+    explicit outside_call(Handler handler)
+        : registry_{&registry::of(
+              asio::query(asio::get_associated_executor(handler), asio::execution::context))},
+          done_{std::make_unique<completion<Handler>>(std::move(handler))} {
+        registry_->add(*this);
+    }
+
+    void complete(std::exception_ptr error) {
+        const std::lock_guard lock{mutex_};
+        if (done_) {  // the handler's context is alive, and cannot go while we have the mutex
+            registry_->remove(*this);
+            std::move(*std::exchange(done_, nullptr))(deliver::posted, std::move(error));
+        }
+    }
+
+    void forget() noexcept override {
+        std::unique_ptr<completion<Handler>> unused;
+        const std::lock_guard lock{mutex_};
+        unused.swap(done_);
+    }
+
+private:
+    std::mutex mutex_;
+    registry* registry_;
+    std::unique_ptr<completion<Handler>> done_;
+};
+
+/// What is queued on the other executor. Destroyed without having run, it says so.
+template <class Handler, class F>
+class outside_task {
+public:
+    outside_task(std::shared_ptr<outside_call<Handler>> call, F f) : call_{std::move(call)}, f_{std::move(f)} {}
+    outside_task(outside_task&&) noexcept = default;
+    outside_task& operator=(outside_task&&) = delete;
+    ~outside_task() {
+        if (call_) {
+            call_->complete(make_error(errc::offload_stopped));
+        }
+    }
+
+    void operator()() {
+        std::exception_ptr error;
+        try {
+            f_();
+        } catch (...) {
+            error = std::current_exception();
+        }
+        std::exchange(call_, nullptr)->complete(std::move(error));
+    }
+
+private:
+    std::shared_ptr<outside_call<Handler>> call_;
+    F f_;
+};
+
+/// Calls `f()` on `executor`, and completes with what it threw. `f` may outlive the waiting coroutine: it must own what
+/// it uses. `errc::offload_stopped` if it was not called.
+template <class Executor, class F, class Token>
+auto call_outside(Executor executor, F f, Token&& token) {
+    return asio::async_initiate<Token, void(std::exception_ptr)>(
+        []<class Handler>(Handler&& handler, Executor elsewhere, F function) {
+            using handler_type = std::decay_t<Handler>;
+            auto call = std::make_shared<outside_call<handler_type>>(std::forward<Handler>(handler));
+            asio::post(elsewhere, outside_task<handler_type, F>{std::move(call), std::move(function)});
+        },
+        token, std::move(executor), std::move(f));
+}
+
+}  // namespace coraii::detail
+
+#endif

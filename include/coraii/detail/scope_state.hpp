@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_SCOPE_STATE_HPP
+#define CORAII_DETAIL_SCOPE_STATE_HPP
+
+#include "coraii/detail/execute.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/waiter.hpp"
+#include "coraii/error.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/scopes.hpp"
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/query.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace coraii::detail {
+
+template <class Executor>
+class scope_state;
+
+template <class Executor>
+using scope_ptr = boost::intrusive_ptr<scope_state<Executor>>;
+
+enum class keep_from : bool { setup, cleanup };
+
+template <class Executor>
+asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state, keep_from first);
+
+/// What a keeper is spawned with: its cancellation slot. No executor, so that Asio needs no second one.
+struct keeper_end {
+    using cancellation_slot_type = asio::cancellation_slot;
+
+    asio::cancellation_slot get_cancellation_slot() const noexcept { return slot; }
+    void operator()(std::exception_ptr thrown_by_a_handler) const {
+        if (thrown_by_a_handler) {
+            std::rethrow_exception(thrown_by_a_handler);
+        }
+    }
+
+    asio::cancellation_slot slot;
+};
+
+/// One scope: its coroutine, and where that is. The coroutine runs setup, pauses at its `co_yield`, and when it is let
+/// go on, runs the cleanup. Pausing gives control back to whoever awaits it as if it had ended, so that it can be
+/// awaited once more, elsewhere if need be.
+///
+/// Two kinds of coroutine await it. A keeper (`keep_scope`) is spawned: it has a cancellation slot of its own, so a
+/// cancel of the user does not reach the cleanup, and while the resource is in use it is parked here. That is what a
+/// guard has. Where nobody can cancel the user, `with` does without, and awaits the scope itself ("inline").
+template <class Executor>
+class scope_state final : public scope_record {
+public:
+    using timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                             asio::wait_traits<std::chrono::steady_clock>, Executor>;
+
+    // ---- starting
+
+    /// Setup in a keeper of its own. The caller has set the waiter, or asks `has_happened()` afterwards.
+    void start_keeper(const Executor& executor) {
+        start(executor);
+        registry_->add(*this);
+        try {
+            if (timeout_ > timeout_.zero()) {
+                deadline_ = std::make_unique<timer>(executor);
+            }
+            spawn_keeper(executor, keep_from::setup);
+        } catch (...) {
+            error_ = std::current_exception();
+            end();
+            waiter_.happen();
+        }
+    }
+
+    /// Setup in the caller's own coroutine.
+    void start_inline(const Executor& executor) {
+        start(executor);
+        if (registry_->tracking()) {
+            registry_->add(*this);
+        }
+    }
+
+    bool inline_possible() const noexcept {
+        return std::same_as<Executor, asio::any_io_executor> && timeout_ == timeout_.zero();
+    }
+
+    /// The coroutine is at its `co_yield`.
+    void opened() noexcept {
+        registry_->count_opened(*this);
+        phase_.store(scope_phase::open);
+    }
+
+    /// The keeper is parked, and `user` may have the resource. If the user is gone already, the cleanup begins.
+    template <class Handler>
+    void park(Handler handler) {
+        const scope_ptr<Executor> alive{this};
+        parked_ = std::move(handler);
+        opened();
+        if (holds_.load() == 0) {
+            begin_cleanup(deliver::dispatched);
+        } else {
+            waiter_.happen();
+        }
+    }
+
+    void setup_failed(std::exception_ptr error) {
+        error_ = error ? std::move(error) : make_error(errc::no_value);
+        end();
+        waiter_.happen();
+    }
+
+    // ---- leaving
+
+    /// The user's last word. Without a waiter the cleanup runs in the background. False if it is over already.
+    bool leave(exit_status status, bool waited) noexcept {
+        if (left_ || phase_.load() == scope_phase::closed) {
+            return false;
+        }
+        left_ = true;
+        status_ = std::move(status);
+        waited_ = waited;
+        if (!waited) {
+            registry_->background_began();
+        }
+        drop_hold(deliver::dispatched);
+        return true;
+    }
+
+    /// True if nobody else holds the scope, and the caller may run the cleanup itself.
+    bool leave_inline(exit_status status) noexcept {
+        left_ = true;
+        status_ = std::move(status);
+        waited_ = true;
+        unsigned only_mine = 1;
+        if (!holds_.compare_exchange_strong(only_mine, 0)) {
+            return false;
+        }
+        claim_cleanup();
+        return true;
+    }
+
+    /// Waits, inline, for those who hold the scope.
+    template <class Handler>
+    void park_until_unheld(Handler handler) {
+        const scope_ptr<Executor> alive{this};
+        parked_ = std::move(handler);
+        drop_hold(deliver::posted);
+    }
+
+    /// The coroutine that awaited the scope is gone, and the cleanup has not run.
+    void detach() noexcept {
+        detached_ = true;
+        registry_->add(*this);
+        leave({}, false);
+        if (registry_->dying()) {
+            context_dies();
+        }
+    }
+
+    void begin_cleanup(deliver how) noexcept override {
+        if (phase_.load() != scope_phase::open || starting_.exchange(true)) {
+            return;
+        }
+        if (how == deliver::dispatched && !detached_ && runs_here(*executor_)) {
+            return run_cleanup();  // no handler of the user's runs in here: who waits is still initiating
+        }
+        try {
+            execute_reserved(*executor_, how, memory_, [self = scope_ptr<Executor>{this}] { self->run_cleanup(); });
+        } catch (...) {
+            // No memory to queue it, on an executor that takes none from us. It stays listed: the context runs it at
+            // its end at the latest.
+            starting_.store(false);
+        }
+    }
+
+    void context_dies() noexcept override {
+        if (phase_.load() != scope_phase::open || (!parked_ && !detached_)) {
+            return;  // its coroutine is in the middle of something, and is destroyed with the context
+        }
+        left_ = true;
+        status_ = status_.without_await();
+        last_turn_ = true;
+        run_cleanup();
+    }
+
+    /// The cleanup is over, in whatever way, and the coroutine with it.
+    void finish(std::exception_ptr error) {
+        cancel_deadline();
+        if (timed_out_) {
+            error = make_error(errc::cleanup_timeout);
+        }
+        end();
+        if (released_) {
+            registry_->count_released();
+        } else if (error) {
+            registry_->count_failed();
+        } else {
+            registry_->count_cleaned();
+        }
+        if (error && waited_ && !status_.error()) {
+            error_ = std::move(error);
+        } else if (error) {
+            registry_->report({error, status_.error(), name_, where_});
+        }
+        const auto below = std::exchange(below_, nullptr);
+        if (below) {
+            below->drop_hold(deliver::posted);
+        }
+        if (waited_) {
+            waiter_.happen();
+        } else {
+            registry_->background_ended();
+        }
+    }
+
+    /// The coroutine that awaits the scope's is being destroyed in the middle of setup or cleanup.
+    void cut_short() noexcept {
+        const scope_ptr<Executor> alive{this};
+        cancel_deadline();
+        destroy_coroutine();
+        const bool cleaning = phase_.load() == scope_phase::closing;
+        end();
+        if (cleaning) {
+            registry_->count_failed();
+        }
+        waiter_.forget();
+        if (left_ && !waited_) {
+            registry_->background_ended();
+        }
+        if (const auto below = std::exchange(below_, nullptr)) {
+            below->drop_hold(deliver::posted);
+        }
+    }
+
+    // ---- what the coroutine's promise and its awaiters need
+
+    void destroy_coroutine() noexcept { const auto gone = std::move(coroutine_); }
+
+    void start_deadline() noexcept {
+        if (!deadline_) {
+            return;
+        }
+        try {
+            deadline_->expires_after(timeout_);
+            deadline_->async_wait([self = scope_ptr<Executor>{this}](const boost::system::error_code& cancelled) {
+                if (!cancelled && self->phase_.load() == scope_phase::closing) {
+                    self->timed_out_ = true;
+                    self->signal_.emit(asio::cancellation_type::terminal);
+                }
+            });
+        } catch (...) {  // no memory for a deadline: the cleanup runs without one
+        }
+    }
+
+    const Executor& executor() const noexcept { return *executor_; }
+
+    asio::awaitable<void, Executor> coroutine_;
+    bool paused_ = false;    // at its co_yield
+    bool yielded_ = false;   // has been there
+    bool released_ = false;  // the user took the resource; there is nothing to clean
+    bool cancellable_ = false;
+    void* value_ = nullptr;
+    std::chrono::steady_clock::duration timeout_{};
+    exit_status status_;
+    std::exception_ptr error_;  // for the waiter: what setup threw, or cleanup
+    waiter waiter_;
+    asio::cancellation_signal signal_;  // the keeper's
+    boost::intrusive_ptr<scope_record> below_;  // held until this one is clean (exit_stack)
+
+private:
+    void start(const Executor& executor) {
+        executor_.emplace(executor);
+        registry_ = &registry::of(asio::query(executor, asio::execution::context));
+        phase_.store(scope_phase::setting_up);
+    }
+
+    void spawn_keeper(const Executor& executor, keep_from first) {
+        const bool needs_slot = cancellable_ || deadline_;
+        asio::co_spawn(executor, keep_scope<Executor>(own_frame{}, scope_ptr<Executor>{this}, first),
+                       keeper_end{needs_slot ? signal_.slot() : asio::cancellation_slot{}});
+    }
+
+    bool claim_cleanup() noexcept {
+        scope_phase expected = scope_phase::open;
+        if (!phase_.compare_exchange_strong(expected, scope_phase::closing)) {
+            return false;
+        }
+        registry_->count_left(status_.reason() == exit_reason::abandoned && !released_);
+        return true;
+    }
+
+    void run_cleanup() {
+        const scope_ptr<Executor> alive{this};
+        if (!claim_cleanup()) {
+            return;
+        }
+        if (!detached_) {
+            std::exchange(parked_, nullptr)();
+            return;
+        }
+        try {
+            if constexpr (std::same_as<Executor, asio::any_io_executor>) {
+                if (last_turn_) {
+                    return spawn_keeper(last_turn_executor{asio::query(*executor_, asio::execution::context)},
+                                        keep_from::cleanup);
+                }
+            }
+            spawn_keeper(*executor_, keep_from::cleanup);
+        } catch (...) {
+            const std::exception_ptr error = std::current_exception();
+            destroy_coroutine();
+            finish(error);
+        }
+    }
+
+    void end() noexcept {
+        value_ = nullptr;
+        phase_.store(scope_phase::closed);
+        registry_->remove(*this);
+    }
+
+    void cancel_deadline() noexcept {
+        if (deadline_) {
+            try {
+                deadline_->cancel();
+            } catch (...) {
+            }
+        }
+    }
+
+    std::optional<Executor> executor_;
+    registry* registry_ = nullptr;
+    asio::any_completion_handler<void()> parked_;
+    std::unique_ptr<timer> deadline_;
+    std::atomic<bool> starting_{false};
+    bool left_ = false;
+    bool waited_ = false;
+    bool detached_ = false;   // from the coroutine that awaited it inline
+    bool last_turn_ = false;
+    bool timed_out_ = false;
+    reserved_memory memory_;
+};
+
+}  // namespace coraii::detail
+
+#endif

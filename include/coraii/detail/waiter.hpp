@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_WAITER_HPP
+#define CORAII_DETAIL_WAITER_HPP
+
+#include "coraii/detail/completion.hpp"
+
+#include <boost/asio/any_completion_handler.hpp>
+
+#include <atomic>
+#include <utility>
+
+namespace coraii::detail {
+
+/// One party asks to be told of an event. Either may be first, on any thread. A completion must not be called inside
+/// its own initiating function, so when the event comes first it is the asker who posts it.
+class waiter {
+public:
+    void expect() noexcept { state_.store(state::asking, std::memory_order_relaxed); }
+
+    template <class Completion>
+    void set(Completion&& completion) {
+        completion_ = std::forward<Completion>(completion);
+    }
+
+    /// The asker's last step.
+    void asked() {
+        state expected = state::asking;
+        if (!state_.compare_exchange_strong(expected, state::waiting, std::memory_order_acq_rel)) {
+            take()(deliver::posted);
+        }
+    }
+
+    bool has_happened() const noexcept { return state_.load(std::memory_order_acquire) == state::happened; }
+
+    void happen() {
+        if (state_.exchange(state::happened, std::memory_order_acq_rel) == state::waiting) {
+            take()(deliver::dispatched);
+        }
+    }
+
+    /// Destroys the completion without calling it.
+    void forget() noexcept { (void)take(); }
+
+private:
+    using erased = asio::any_completion_handler<void(deliver)>;
+
+    struct taken {
+        erased completion;
+        void operator()(deliver how) { std::move(completion)(how); }
+    };
+    taken take() noexcept { return {std::move(completion_)}; }
+
+    enum class state : unsigned char { asking, waiting, happened };
+    std::atomic<state> state_{state::asking};
+    erased completion_;
+};
+
+}  // namespace coraii::detail
+
+#endif

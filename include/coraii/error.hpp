@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_ERROR_HPP
+#define CORAII_ERROR_HPP
+
+#include <boost/system/error_category.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <exception>
+#include <string>
+#include <type_traits>
+
+namespace coraii {
+
+/// What the library itself reports; everything else is what a setup, a body or a cleanup threw.
+enum class errc {
+    /// The scope's coroutine ended without a `co_yield`: there is no resource to use.
+    no_value = 1,
+    /// The scope's coroutine came to a second `co_yield`.
+    yielded_twice,
+    /// The cleanup did not end within its `cleanup_timeout`, and was cancelled.
+    cleanup_timeout,
+    /// The scope was awaited before, or moved from.
+    already_awaited,
+    /// The guard holds nothing: it was closed, released, reset or moved from.
+    empty_guard,
+    /// The cleanup has begun: the scope can no longer be held.
+    scope_closed,
+    /// The executor that an offloaded call was given to has been stopped.
+    offload_stopped,
+};
+
+/// The category of `errc`, named "coraii".
+inline const boost::system::error_category& error_category() noexcept {
+    class category final : public boost::system::error_category {
+    public:
+        constexpr category() : boost::system::error_category(0x636f'7261'6969'0001ULL) {}
+
+        const char* name() const noexcept override { return "coraii"; }
+
+        std::string message(int value) const override {
+            switch (static_cast<errc>(value)) {
+                case errc::no_value:
+                    return "the scope's coroutine ended without a co_yield, so there is no resource to use";
+                case errc::yielded_twice:
+                    return "the scope's coroutine came to a second co_yield; a scope yields exactly once";
+                case errc::cleanup_timeout:
+                    return "the cleanup did not end within its cleanup_timeout and was cancelled";
+                case errc::already_awaited:
+                    return "the scope has been awaited before or moved from; a scope can be used once";
+                case errc::empty_guard:
+                    return "the guard holds no resource: it was closed, released, reset or moved from";
+                case errc::scope_closed:
+                    return "the scope's cleanup has begun, so it can no longer be held";
+                case errc::offload_stopped:
+                    return "the executor that the blocking call was given to has been stopped";
+            }
+            return "unknown coraii error";
+        }
+    };
+    static const category instance;
+    return instance;
+}
+
+inline boost::system::error_code make_error_code(errc e) noexcept {
+    return {static_cast<int>(e), error_category()};
+}
+
+namespace detail {
+
+inline std::exception_ptr make_error(errc e) {
+    return std::make_exception_ptr(boost::system::system_error(make_error_code(e)));
+}
+
+[[noreturn]] inline void throw_error(errc e) {
+    throw boost::system::system_error(make_error_code(e));
+}
+
+}  // namespace detail
+}  // namespace coraii
+
+template <>
+struct boost::system::is_error_code_enum<coraii::errc> : std::true_type {};
+
+#endif

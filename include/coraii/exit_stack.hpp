@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_EXIT_STACK_HPP
+#define CORAII_EXIT_STACK_HPP
+
+#include "coraii/async_scope.hpp"
+#include "coraii/detail/enter.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/scope_state.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/guard.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace coraii {
+
+template <class Executor>
+class basic_exit_stack;
+
+namespace detail {
+
+template <class Executor>
+using scope_stack = std::vector<scope_use<Executor>>;
+
+template <class Executor>
+asio::awaitable<void, Executor> close_in_reverse(own_frame, scope_stack<Executor> scopes, exit_status why) {
+    std::exception_ptr first_error;
+    while (!scopes.empty()) {
+        const scope_ptr<Executor> state = scopes.back().get();
+        co_await leave_kept(*state, why);
+        scopes.pop_back();
+        if (std::exception_ptr error = std::exchange(state->error_, nullptr)) {
+            // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
+            first_error = error;
+            why = exit_status{exit_reason::failed, std::move(error)};
+        }
+    }
+    if (first_error) {
+        std::rethrow_exception(std::move(first_error));
+    }
+}
+
+template <class T, class Executor>
+asio::awaitable<std::add_pointer_t<T>, Executor> enter_stack(own_frame, basic_exit_stack<Executor>& stack,
+                                                             async_scope<T, Executor> scope) {
+    stack.make_room();
+    scope_use<Executor> use{scope_access::take(scope)};
+    const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
+    const Executor executor = co_await asio::this_coro::executor;
+    co_await enter_kept(*use.get(), executor, caller);
+    if (use->error_) {
+        std::rethrow_exception(std::exchange(use->error_, nullptr));
+    }
+    auto* resource = static_cast<T*>(use->value_);
+    stack.push(std::move(use));
+    co_return resource;
+}
+
+template <class Executor, class F>
+async_scope<void, Executor> deferred_scope(F cleanup) {
+    const exit_status why = co_yield entered;
+    if constexpr (std::is_void_v<decltype(call_cleanup(cleanup, why))>) {
+        call_cleanup(cleanup, why);
+    } else {
+        co_await call_cleanup(cleanup, why);
+    }
+}
+
+template <class Executor, class T, class F>
+async_scope<T, Executor> adopted_scope(std::unique_ptr<T> resource, F cleanup) {
+    const exit_status why = co_yield *resource;
+    if constexpr (std::is_void_v<decltype(call_cleanup(cleanup, why, *resource))>) {
+        call_cleanup(cleanup, why, *resource);
+    } else {
+        co_await call_cleanup(cleanup, why, *resource);
+    }
+}
+
+}  // namespace detail
+
+/// Any number of scopes, entered one by one, and cleaned last in, first out; each cleanup is complete before the next
+/// begins, and one that fails stops none of the others.
+///
+/// Get one from `with(make_exit_stack(), ...)`, or make one for an executor and close it. Move-only; moving takes all
+/// scopes out of the source, which keeps the resources open beyond the scope the stack came from.
+///
+/// Effects of the destructor: as of a guard's, for all scopes, in the background, and still one after another.
+/// Thread safety: distinct objects: safe. Shared objects: unsafe.
+template <class Executor = asio::any_io_executor>
+class basic_exit_stack {
+public:
+    using executor_type = Executor;
+
+    explicit basic_exit_stack(Executor executor) : executor_{std::move(executor)} {}
+    basic_exit_stack(basic_exit_stack&&) noexcept = default;
+    basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
+        scopes_.swap(other.scopes_);
+        std::swap(executor_, other.executor_);
+        other.scopes_.clear();
+        return *this;
+    }
+    ~basic_exit_stack() = default;
+
+    /// Sets a scope up and keeps it. Gives a pointer to its resource, never null; nothing for a scope of void.
+    ///
+    /// Cancellation, Errors: as for awaiting the scope. The stack is as before if it fails.
+    /// Lifetime: the stack must not be moved or destroyed meanwhile.
+    template <class T>
+    [[nodiscard]] asio::awaitable<std::add_pointer_t<T>, Executor> enter(async_scope<T, Executor> scope)
+        requires(!std::is_void_v<T>)
+    {
+        return detail::enter_stack<T, Executor>(detail::own_frame{}, *this, std::move(scope));
+    }
+    [[nodiscard]] asio::awaitable<void*, Executor> enter(async_scope<void, Executor> scope) {
+        return detail::enter_stack<void, Executor>(detail::own_frame{}, *this, std::move(scope));
+    }
+
+    /// Calls `cleanup()` or `cleanup(exit_status)` when the stack is cleaned; it may return an awaitable.
+    template <class F>
+    void defer(F cleanup, std::source_location where = std::source_location::current()) {
+        static_assert(detail::cleanup_for<F, Executor>,
+                      "coraii::exit_stack::defer: the function must be callable as f() or f(coraii::exit_status) and "
+                      "return asio::awaitable<void>, an async operation, or void");
+        keep(detail::deferred_scope<Executor>(std::move(cleanup)), where);
+    }
+
+    /// Keeps a resource that exists already; `cleanup(T&)` or `cleanup(T&, exit_status)` cleans it.
+    /// Exception safety: if there is no memory, the resource is destroyed without its cleanup.
+    template <class T, class F>
+    T& adopt(T resource, F cleanup, std::source_location where = std::source_location::current()) {
+        static_assert(detail::cleanup_for<F, Executor, T>,
+                      "coraii::exit_stack::adopt: the function must be callable as f(T&) or f(T&, coraii::exit_status) "
+                      "and return asio::awaitable<void>, an async operation, or void");
+        auto box = std::make_unique<T>(std::move(resource));
+        T& kept = *box;
+        keep(detail::adopted_scope<Executor>(std::move(box), std::move(cleanup)), where);
+        return kept;
+    }
+
+    /// Cleans all scopes as `completed`, and completes when the last cleanup is done. Afterwards the stack is empty and
+    /// can be used again.
+    ///
+    /// Handler signature: `void(std::exception_ptr)`: the first error of a cleanup; later ones go to `on_cleanup_error`,
+    ///   and the scopes below a failed one are told `failed`.
+    /// Cancellation, Executor: as for `guard::close`.
+    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
+    [[nodiscard]] auto close(Token&& token = Token()) {
+        return close(exit_status{exit_reason::completed}, std::forward<Token>(token));
+    }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
+    [[nodiscard]] auto close(exit_status status, Token&& token = Token()) {
+        return asio::co_spawn(executor_, close_here(std::move(status)), std::forward<Token>(token));
+    }
+
+    [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
+    [[nodiscard]] bool empty() const noexcept { return scopes_.empty(); }
+    [[nodiscard]] executor_type get_executor() const { return executor_; }
+
+private:
+    template <class T, class E>
+    friend asio::awaitable<std::add_pointer_t<T>, E> detail::enter_stack(detail::own_frame, basic_exit_stack<E>&,
+                                                                         async_scope<T, E>);
+    template <class E>
+    friend async_scope<basic_exit_stack<E>, E> make_exit_stack();
+
+    asio::awaitable<void, Executor> close_here(exit_status status) {
+        return detail::close_in_reverse<Executor>(detail::own_frame{}, std::exchange(scopes_, {}), std::move(status));
+    }
+
+    void make_room() {
+        if (scopes_.size() == scopes_.capacity()) {
+            scopes_.reserve(2 * scopes_.size() + 4);
+        }
+    }
+
+    // Each scope holds the one below it until it is clean: so the order is kept however the stack is dropped.
+    void push(detail::scope_use<Executor> use) {
+        make_room();
+        if (!scopes_.empty() && scopes_.back()->try_hold()) {
+            use->below_ = scopes_.back().get();
+        }
+        scopes_.push_back(std::move(use));
+    }
+
+    template <class T>
+    void keep(async_scope<T, Executor> scope, std::source_location where) {
+        make_room();
+        detail::scope_access::made_at(scope, where);
+        detail::scope_use<Executor> use{detail::scope_access::take(scope)};
+        use->start_keeper(executor_);
+        if (use->error_) {
+            std::rethrow_exception(use->error_);
+        }
+        push(std::move(use));
+    }
+
+    detail::scope_stack<Executor> scopes_;
+    Executor executor_;
+};
+
+using exit_stack = basic_exit_stack<>;
+
+/// A scope whose resource is an empty exit stack.
+template <class Executor = asio::any_io_executor>
+async_scope<basic_exit_stack<Executor>, Executor> make_exit_stack() {
+    basic_exit_stack<Executor> stack{co_await asio::this_coro::executor};
+    const exit_status why = co_yield stack;
+    co_await stack.close_here(why);
+}
+
+}  // namespace coraii
+
+#endif

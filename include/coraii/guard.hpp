@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_GUARD_HPP
+#define CORAII_GUARD_HPP
+
+#include "coraii/detail/completion.hpp"
+#include "coraii/detail/scope_state.hpp"
+#include "coraii/error.hpp"
+#include "coraii/exit_status.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/deferred.hpp>
+
+#include <concepts>
+#include <cstdio>
+#include <exception>
+#include <type_traits>
+#include <utility>
+
+namespace coraii {
+
+namespace detail {
+struct this_scope_t;
+template <class Guard, class Executor>
+struct initiate_enter;
+}  // namespace detail
+
+/// Keeps a scope from beginning its cleanup while it exists: what depends on a resource (a transaction on its session)
+/// keeps one, and so is completely cleaned before it.
+///
+/// Copying and moving cost what they do for a `std::shared_ptr`. A default-constructed or moved-from hold holds nothing.
+/// Effects of the destructor: if it was the last and the scope has been left, the cleanup is posted to its executor.
+/// Thread safety: distinct holds may be used from different threads.
+class scope_hold {
+public:
+    scope_hold() = default;
+    scope_hold(const scope_hold& other) noexcept : record_{other.record_} {
+        if (record_) {
+            record_->holds_.fetch_add(1, std::memory_order_relaxed);
+        }
+    }
+    scope_hold(scope_hold&& other) noexcept : record_{std::move(other.record_)} {}
+    scope_hold& operator=(scope_hold other) noexcept {
+        record_.swap(other.record_);
+        return *this;
+    }
+    ~scope_hold() {
+        if (record_) {
+            record_->drop_hold(detail::deliver::posted);
+        }
+    }
+
+    explicit operator bool() const noexcept { return record_ != nullptr; }
+
+private:
+    friend class scope_handle;
+
+    explicit scope_hold(boost::intrusive_ptr<detail::scope_record> record) noexcept : record_{std::move(record)} {}
+
+    boost::intrusive_ptr<detail::scope_record> record_;
+};
+
+/// Names a scope without holding it. `co_await this_scope` gives it to the scope's own coroutine, so that a resource can
+/// hand out holds of its scope. May outlive the scope.
+class scope_handle {
+public:
+    scope_handle() = default;
+
+    /// Errors: `errc::scope_closed` if the cleanup has begun; `errc::empty_guard` if default-constructed.
+    /// Thread safety: safe.
+    [[nodiscard]] scope_hold hold() const {
+        if (!record_) {
+            detail::throw_error(errc::empty_guard);
+        }
+        if (record_->phase_.load() > scope_phase::open || !record_->try_hold()) {
+            detail::throw_error(errc::scope_closed);
+        }
+        return scope_hold{record_};
+    }
+
+private:
+    template <class, class>
+    friend class guard;
+    friend struct detail::this_scope_t;
+
+    explicit scope_handle(boost::intrusive_ptr<detail::scope_record> record) noexcept : record_{std::move(record)} {}
+
+    boost::intrusive_ptr<detail::scope_record> record_;
+};
+
+namespace detail {
+
+/// Owns the user's part in a scope: whatever happens to it, the scope is left.
+template <class Executor>
+class scope_use {
+public:
+    scope_use() = default;
+    explicit scope_use(scope_ptr<Executor> state) noexcept : state_{std::move(state)} {}
+    scope_use(scope_use&& other) noexcept = default;
+    scope_use& operator=(scope_use&& other) noexcept {
+        scope_use old{std::move(*this)};
+        state_ = std::move(other.state_);
+        return *this;
+    }
+    ~scope_use() {
+        if (state_) {
+            state_->leave({}, false);
+        }
+    }
+
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+    scope_state<Executor>* operator->() const noexcept { return state_.get(); }
+    const scope_ptr<Executor>& get() const noexcept { return state_; }
+    scope_ptr<Executor> take() noexcept { return std::move(state_); }
+
+private:
+    scope_ptr<Executor> state_;
+};
+
+/// Leaves a scope and tells `handler` when the cleanup is done.
+template <class Handler, class Executor>
+void leave_and_notify(Handler handler, scope_use<Executor> use, exit_status status) {
+    completion<Handler> done{std::move(handler)};
+    if (!use) {
+        return std::move(done)(deliver::posted);
+    }
+    const scope_ptr<Executor> state = use.take();
+    state->waiter_.expect();
+    state->waiter_.set([done = std::move(done), scope = state.get()](deliver how) mutable {
+        std::move(done)(how, std::exchange(scope->error_, nullptr));
+    });
+    if (!state->leave(std::move(status), true)) {
+        state->waiter_.happen();
+    }
+    state->waiter_.asked();
+}
+
+[[noreturn]] inline void terminate_on_empty_guard() noexcept {
+    std::fputs("coraii: a guard was dereferenced that holds no resource (closed, released, reset or moved from)\n", stderr);
+    std::terminate();
+}
+
+}  // namespace detail
+
+/// The use of a resource that an `async_scope` has set up. Dropping it starts the cleanup; `close()` waits for it.
+///
+/// Move-only. A default-constructed, moved-from, closed or released guard is inert.
+///
+/// Effects of the destructor, of `reset()` and of assigning over an open guard: the cleanup begins with
+///   `exit_reason::abandoned`; before they return if called on the scope's executor, else it is posted there. They never
+///   throw. They need no memory on an io_context or a thread_pool; on other executors from other threads Asio's queue
+///   may, and if there is none the cleanup is run when the context is destroyed. An error of such a cleanup goes to
+///   `on_cleanup_error`. Guards that are dropped together are cleaned concurrently, unless one scope holds the other.
+/// Lifetime: the resource lives until the cleanup ends. A guard may outlive the execution context, which cleans what is
+///   still open when it is destroyed, as far as that goes without waiting; the guard must not be dereferenced then.
+/// Thread safety: as a `std::unique_ptr`. It may be dropped or closed on any thread.
+template <class T, class Executor = asio::any_io_executor>
+class [[nodiscard]] guard {
+public:
+    using value_type = T;
+    using executor_type = Executor;
+
+    guard() = default;
+    guard(guard&&) noexcept = default;
+    guard& operator=(guard&&) noexcept = default;
+
+    /// Preconditions: not inert. An inert guard terminates the program with a message.
+    [[nodiscard]] std::add_lvalue_reference_t<T> operator*() const noexcept
+        requires(!std::is_void_v<T>)
+    {
+        return *checked();
+    }
+    [[nodiscard]] T* operator->() const noexcept
+        requires(!std::is_void_v<T>)
+    {
+        return checked();
+    }
+
+    /// True while the guard has the use of the resource.
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(use_); }
+
+    /// The use went well: cleans up with `exit_reason::completed`, and completes when the cleanup is done.
+    ///
+    /// Handler signature: `void(std::exception_ptr)`.
+    /// Effects: the guard is inert from this call on. If the operation is never started, it counts as dropped. On an
+    ///   inert guard it completes at once, without error.
+    /// Errors: what the cleanup threw, or `errc::cleanup_timeout`.
+    /// Cancellation: none. (A coroutine that has been cancelled throws at `co_await` before the operation starts; the
+    ///   guard then counts as dropped. `with` waits in that case too.)
+    /// Executor: completes on the handler's associated executor, never inside the initiating function.
+    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
+    [[nodiscard]] auto close(Token&& token = Token()) {
+        return close(exit_status{exit_reason::completed}, std::forward<Token>(token));
+    }
+
+    /// The use ended as `status` says. If that carries an error, an error of the cleanup does not hide it: it goes to
+    /// `on_cleanup_error`, and the operation completes without one. Otherwise as above.
+    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
+    [[nodiscard]] auto close(exit_status status, Token&& token = Token()) {
+        return asio::async_initiate<Token, void(std::exception_ptr)>(
+            [](auto handler, detail::scope_use<Executor> use, exit_status why) {
+                detail::leave_and_notify(std::move(handler), std::move(use), std::move(why));
+            },
+            token, std::move(use_), std::move(status));
+    }
+
+    /// Starts the cleanup, and does not wait. No effect on an inert guard.
+    void reset() noexcept { use_ = {}; }
+
+    /// Takes the resource out: no cleanup runs, and the rest of the scope's coroutine is destroyed at its `co_yield`.
+    ///
+    /// Errors: `errc::empty_guard` on an inert guard; what T's move constructor throws (the guard keeps the resource).
+    [[nodiscard]] T release()
+        requires std::move_constructible<T>
+    {
+        if (!use_ || use_->value_ == nullptr) {
+            detail::throw_error(errc::empty_guard);
+        }
+        T resource(std::move(*checked()));
+        use_->released_ = true;
+        use_.take()->leave({}, false);
+        return resource;
+    }
+
+    /// Keeps the scope from beginning its cleanup. `close()` waits for those who hold it.
+    /// Errors: `errc::empty_guard` on an inert guard.
+    [[nodiscard]] scope_hold hold() const { return scope_handle{use_.get()}.hold(); }
+
+private:
+    template <class, class>
+    friend struct detail::initiate_enter;
+    template <class>
+    friend class basic_exit_stack;
+
+    explicit guard(detail::scope_use<Executor> use) noexcept : use_{std::move(use)} {}
+
+    T* checked() const noexcept {
+        if (!use_ || use_->value_ == nullptr) [[unlikely]] {
+            detail::terminate_on_empty_guard();
+        }
+        return static_cast<T*>(use_->value_);
+    }
+
+    detail::scope_use<Executor> use_;
+};
+
+}  // namespace coraii
+
+#endif

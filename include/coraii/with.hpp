@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_WITH_HPP
+#define CORAII_WITH_HPP
+
+#include "coraii/async_scope.hpp"
+#include "coraii/detail/enter.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/scope_state.hpp"
+#include "coraii/exit_status.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/system/result.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace coraii {
+namespace detail {
+
+/// What `with` owes a scope if its own coroutine is destroyed on the way.
+template <class Executor>
+struct use_in_with {
+    scope_state<Executor>& state;
+    bool kept;
+    bool over = false;
+
+    ~use_in_with() {
+        if (over) {
+            return;
+        }
+        if (kept) {
+            state.leave({}, false);
+        } else if (state.phase_.load() == scope_phase::open) {
+            state.detach();
+        } else {
+            state.cut_short();
+        }
+    }
+};
+
+/// The body's result until the cleanup is done; of void, nothing.
+template <class R>
+using pending_result = std::conditional_t<std::is_void_v<R>, std::monostate, std::optional<R>>;
+
+/// One scope around one body. Everything `with` promises happens here.
+template <class R, class T, class Executor, class Body>
+asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scope, Body body) {
+    const scope_ptr<Executor> state = scope_access::take(scope);
+    const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
+    const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+    const Executor executor = co_await asio::this_coro::executor;
+
+    // A keeper shields the cleanup. Where nobody can cancel us, there is nothing to shield it from.
+    const bool kept = caller.slot().is_connected() || !state->inline_possible();
+    use_in_with<Executor> use{*state, kept};
+    if (kept) {
+        co_await enter_kept(*state, executor, caller);
+        if (state->error_) {
+            std::rethrow_exception(std::exchange(state->error_, nullptr));
+        }
+    } else {
+        state->start_inline(executor);
+        co_await run_coroutine<Executor>{*state};
+        co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+        if (!state->paused_) {
+            throw_error(errc::no_value);
+        }
+        state->opened();
+    }
+
+    pending_result<R> result;
+    std::exception_ptr error;
+    try {
+        if constexpr (std::is_void_v<T> && std::is_void_v<R>) {
+            co_await std::invoke(body);
+        } else if constexpr (std::is_void_v<T>) {
+            result.emplace(co_await std::invoke(body));
+        } else if constexpr (std::is_void_v<R>) {
+            co_await std::invoke(body, *static_cast<T*>(state->value_));
+        } else {
+            result.emplace(co_await std::invoke(body, *static_cast<T*>(state->value_)));
+        }
+    } catch (...) {
+        error = std::current_exception();
+    }
+
+    exit_status why{exit_reason::completed};
+    if (error) {
+        const asio::cancellation_state now = co_await asio::this_coro::cancellation_state;
+        const bool cancelled = now.cancelled() != asio::cancellation_type::none;
+        why = exit_status{cancelled ? exit_reason::cancelled : exit_reason::failed, error};
+    }
+    if (kept) {
+        co_await leave_kept(*state, std::move(why));
+    } else {
+        if (!state->leave_inline(std::move(why))) {
+            co_await until{[] { return false; },
+                           [&state](auto handler) { state->park_until_unheld(std::move(handler)); }};
+        }
+        std::exception_ptr cleanup_error;
+        try {
+            co_await run_coroutine<Executor>{*state};
+        } catch (...) {
+            cleanup_error = std::current_exception();
+        }
+        co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+        state->finish(std::move(cleanup_error));
+    }
+    use.over = true;
+
+    if (error) {
+        std::rethrow_exception(std::move(error));
+    }
+    if (state->error_) {
+        std::rethrow_exception(std::exchange(state->error_, nullptr));
+    }
+    if constexpr (!std::is_void_v<R>) {
+        co_return std::move(*result);
+    }
+}
+
+template <class X>
+struct scope_traits {
+    static constexpr bool is_scope = false;
+};
+template <class T, class E>
+struct scope_traits<async_scope<T, E>> {
+    static constexpr bool is_scope = true;
+    using executor_type = E;
+    using reference = std::conditional_t<std::is_void_v<T>, std::tuple<>, std::tuple<std::add_lvalue_reference_t<T>>>;
+};
+
+template <class Body, class Resources>
+struct body_result;
+template <class Body, class... Resources>
+struct body_result<Body, std::tuple<Resources...>> : std::invoke_result<Body&, Resources...> {};
+
+template <class X>
+struct awaitable_traits {
+    static constexpr bool is_awaitable = false;
+    using value_type = void;
+};
+template <class R, class E>
+struct awaitable_traits<asio::awaitable<R, E>> {
+    static constexpr bool is_awaitable = true;
+    using value_type = R;
+    using executor_type = E;
+};
+
+/// What the body of `with` returns, given the resources of all its scopes; `void*` if it cannot be called with them.
+template <class Body, class Resources, class = void>
+struct with_result {
+    using type = void*;
+};
+template <class Body, class Resources>
+struct with_result<Body, Resources, std::void_t<typename body_result<Body, Resources>::type>> {
+    using type = typename body_result<Body, Resources>::type;
+};
+
+template <std::size_t I, class R, class Scopes, class Body, class... Resources>
+auto with_from(Scopes& scopes, Body& body, Resources&... resources) {
+    if constexpr (I == std::tuple_size_v<Scopes>) {
+        return std::invoke(body, resources...);
+    } else {
+        return with_scope<R>(own_frame{}, std::move(std::get<I>(scopes)),
+                             [&scopes, &body, &resources...](auto&... next) {
+                                 return with_from<I + 1, R>(scopes, body, resources..., next...);
+                             });
+    }
+}
+
+template <class R, class First, class Body, class... Rest>
+auto with_all(First first, Body body, Rest... rest) {
+    if constexpr (sizeof...(Rest) == 0) {
+        return with_scope<R>(own_frame{}, std::move(first), std::move(body));
+    } else {
+        return with_scope<R>(
+            own_frame{}, std::move(first),
+            [rest = std::tuple<Rest...>{std::move(rest)...}, body = std::move(body)](auto&... resource) mutable {
+                return with_from<0, R>(rest, body, resource...);
+            });
+    }
+}
+
+template <class Arguments, std::size_t... I>
+auto with_tuple(Arguments arguments, std::index_sequence<I...>) {
+    constexpr std::size_t last = sizeof...(I);
+    using body_type = std::decay_t<std::tuple_element_t<last, Arguments>>;
+    constexpr bool scopes_fit =
+        (scope_traits<std::remove_cvref_t<std::tuple_element_t<I, Arguments>>>::is_scope && ...);
+    static_assert(scopes_fit, "coraii::with: every argument but the last, the body, must be an async_scope");
+    constexpr bool all_moved = (!std::is_lvalue_reference_v<std::tuple_element_t<I, Arguments>> && ...);
+    static_assert(all_moved, "coraii::with: a scope is used once; pass std::move(scope)");
+    if constexpr (scopes_fit && all_moved) {
+        using resources = decltype(std::tuple_cat(
+            std::declval<typename scope_traits<std::decay_t<std::tuple_element_t<I, Arguments>>>::reference>()...));
+        using result = typename with_result<body_type, resources>::type;
+        static_assert(awaitable_traits<result>::is_awaitable,
+                      "coraii::with: the body must be callable as body(T&...), with one T& for each scope that is not "
+                      "of void, and return asio::awaitable<R>");
+        if constexpr (awaitable_traits<result>::is_awaitable) {
+            using R = typename awaitable_traits<result>::value_type;
+            return [&]<std::size_t... J>(std::index_sequence<J...>) {
+                return with_all<R>(std::get<0>(std::move(arguments)), body_type(std::get<last>(std::move(arguments))),
+                                   std::get<J + 1>(std::move(arguments))...);
+            }(std::make_index_sequence<last - 1>{});
+        }
+    }
+}
+
+template <class R, class Executor>
+asio::awaitable<boost::system::result<R, std::exception_ptr>, Executor> catch_all(own_frame,
+                                                                                  asio::awaitable<R, Executor> work) {
+    using outcome = boost::system::result<R, std::exception_ptr>;
+    std::exception_ptr error;
+    try {
+        if constexpr (std::is_void_v<R>) {
+            co_await std::move(work);
+            co_return outcome{boost::system::in_place_value};
+        } else {
+            co_return outcome{boost::system::in_place_value, co_await std::move(work)};
+        }
+    } catch (...) {
+        error = std::current_exception();
+    }
+    co_return outcome{boost::system::in_place_error, std::move(error)};
+}
+
+}  // namespace detail
+
+/// `co_await with(scope, ..., body)`: sets the scopes up left to right, awaits `body(T&, ...)`, cleans up right to left,
+/// and gives the body's result. When it returns, by result or exception, every cleanup is complete.
+///
+/// A scope of void gives the body no argument. A scope whose turn does not come is never started.
+///
+/// Cancellation: during setup a cancel reaches the setup; during the body it is the body's, exactly as if it were
+///   awaited directly; the cleanup is shielded. Afterwards the caller's cancellation state, its filters and its
+///   `throw_if_cancelled` are what they would be without the library.
+/// Errors: what setup threw; else what the body threw, the same exception object; else what the cleanup threw. A
+///   cleanup's error after an earlier one goes to `on_cleanup_error`.
+/// Executor: all runs on the awaiting coroutine's executor.
+/// Lifetime: scopes and body are moved into the coroutine that is returned. If that is destroyed while the body is
+///   suspended, the resource is cleaned in the background as `abandoned`.
+/// Exception safety: if there is no memory to begin with, nothing has been set up; the cleanup needs none of the
+///   library's.
+template <class... ScopesAndBody>
+    requires(sizeof...(ScopesAndBody) >= 2)
+[[nodiscard]] auto with(ScopesAndBody&&... scopes_and_body) {
+    return detail::with_tuple(std::forward_as_tuple(std::forward<ScopesAndBody>(scopes_and_body)...),
+                              std::make_index_sequence<sizeof...(ScopesAndBody) - 1>{});
+}
+
+/// As `with`, but what setup, body or cleanup throws is returned: `awaitable<boost::system::result<R, exception_ptr>>`.
+template <class... ScopesAndBody>
+    requires(sizeof...(ScopesAndBody) >= 2)
+[[nodiscard]] auto try_with(ScopesAndBody&&... scopes_and_body) {
+    auto work = with(std::forward<ScopesAndBody>(scopes_and_body)...);
+    using traits = detail::awaitable_traits<decltype(work)>;
+    return detail::catch_all<typename traits::value_type, typename traits::executor_type>(detail::own_frame{},
+                                                                                          std::move(work));
+}
+
+}  // namespace coraii
+
+#endif
