@@ -36,20 +36,7 @@ inline constexpr entered_t entered{};
 
 namespace detail {
 
-struct this_scope_t {
-    template <class Promise>
-    auto await_in(Promise& promise) const {
-        static_assert(requires { promise.scope(); },
-                      "coraii::this_scope can be awaited only in a coroutine that returns an async_scope");
-        struct awaiter {
-            scope_record* record;
-            bool await_ready() const noexcept { return true; }
-            void await_suspend(std::coroutine_handle<>) const noexcept {}
-            scope_handle await_resume() const noexcept { return scope_handle{record}; }
-        };
-        return awaiter{promise.scope()};
-    }
-};
+struct this_scope_t {};
 
 /// The promise of a scope's coroutine: an Asio coroutine that may pause once, at its `co_yield`.
 template <class T, class Executor>
@@ -88,7 +75,16 @@ public:
         return {};
     }
 
-    scope_state<Executor>* scope() const noexcept { return state_; }
+    using base::await_transform;
+    auto await_transform(const this_scope_t&) noexcept {
+        struct awaiter {
+            scope_record* record;
+            bool await_ready() const noexcept { return true; }
+            void await_suspend(std::coroutine_handle<>) const noexcept {}
+            scope_handle await_resume() const noexcept { return scope_handle{record}; }
+        };
+        return awaiter{state_};
+    }
 
 private:
     auto pause_with(void* resource) {

@@ -21,9 +21,10 @@
 namespace coraii {
 
 namespace detail {
-struct this_scope_t;
 template <class Guard, class Executor>
 struct initiate_enter;
+template <class T, class Executor>
+class scope_promise;
 }  // namespace detail
 
 /// Keeps a scope from beginning its cleanup while it exists: what depends on a resource (a transaction on its session)
@@ -82,7 +83,8 @@ public:
 private:
     template <class, class>
     friend class guard;
-    friend struct detail::this_scope_t;
+    template <class, class>
+    friend class detail::scope_promise;
 
     explicit scope_handle(boost::intrusive_ptr<detail::scope_record> record) noexcept : record_{std::move(record)} {}
 

@@ -32,11 +32,11 @@ void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
     }
     state.waiter_.set([&state, handler = std::move(handler), bind](deliver how) mutable {
         asio::get_associated_cancellation_slot(handler).clear();
-        auto call = bind(std::move(handler), state);
         if (how == deliver::posted) {
-            asio::post(state.executor(), std::move(call));
+            const auto executor = asio::get_associated_executor(handler);
+            asio::post(executor, bind(std::move(handler), state));
         } else {
-            std::move(call)();  // the scope's executor is the handler's
+            bind(std::move(handler), state)();  // the scope's executor is the handler's
         }
     });
 }
@@ -101,9 +101,9 @@ auto leave_kept(scope_state<Executor>& state, exit_status status) {
                      return !state.leave(std::move(status), true) || state.waiter_.has_happened();
                  },
                  [&state](auto handler) {
-                     state.waiter_.set([&state, handler = std::move(handler)](deliver how) mutable {
+                     state.waiter_.set([handler = std::move(handler)](deliver how) mutable {
                          if (how == deliver::posted) {
-                             asio::post(state.executor(), std::move(handler));
+                             asio::post(std::move(handler));
                          } else {
                              std::move(handler)();
                          }

@@ -41,7 +41,8 @@ enum class keep_from : bool { setup, cleanup };
 template <class Executor>
 asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state, keep_from first);
 
-/// What a keeper is spawned with: its cancellation slot. No executor, so that Asio needs no second one.
+/// What a keeper is spawned with: its cancellation slot, and the state that has the signal, which Asio uses to the very
+/// end. No executor, so that Asio needs no second one.
 struct keeper_end {
     using cancellation_slot_type = asio::cancellation_slot;
 
@@ -53,6 +54,7 @@ struct keeper_end {
     }
 
     asio::cancellation_slot slot;
+    boost::intrusive_ptr<scope_record> owner;
 };
 
 /// One scope: its coroutine, and where that is. The coroutine runs setup, pauses at its `co_yield`, and when it is let
@@ -179,7 +181,8 @@ public:
             return run_cleanup();  // no handler of the user's runs in here: who waits is still initiating
         }
         try {
-            execute_reserved(*executor_, how, memory_, [self = scope_ptr<Executor>{this}] { self->run_cleanup(); });
+            const Executor executor = *executor_;  // a copy: the cleanup may be over before execute returns
+            execute_reserved(executor, how, memory_, [self = scope_ptr<Executor>{this}] { self->run_cleanup(); });
         } catch (...) {
             // No memory to queue it, on an executor that takes none from us. It stays listed: the context runs it at
             // its end at the latest.
@@ -199,7 +202,6 @@ public:
 
     /// The cleanup is over, in whatever way, and the coroutine with it.
     void finish(std::exception_ptr error) {
-        cancel_deadline();
         if (timed_out_) {
             error = make_error(errc::cleanup_timeout);
         }
@@ -230,7 +232,6 @@ public:
     /// The coroutine that awaits the scope's is being destroyed in the middle of setup or cleanup.
     void cut_short() noexcept {
         const scope_ptr<Executor> alive{this};
-        cancel_deadline();
         destroy_coroutine();
         const bool cleaning = phase_.load() == scope_phase::closing;
         end();
@@ -266,8 +267,6 @@ public:
         }
     }
 
-    const Executor& executor() const noexcept { return *executor_; }
-
     asio::awaitable<void, Executor> coroutine_;
     bool paused_ = false;    // at its co_yield
     bool yielded_ = false;   // has been there
@@ -291,7 +290,7 @@ private:
     void spawn_keeper(const Executor& executor, keep_from first) {
         const bool needs_slot = cancellable_ || deadline_;
         asio::co_spawn(executor, keep_scope<Executor>(own_frame{}, scope_ptr<Executor>{this}, first),
-                       keeper_end{needs_slot ? signal_.slot() : asio::cancellation_slot{}});
+                       keeper_end{needs_slot ? signal_.slot() : asio::cancellation_slot{}, this});
     }
 
     bool claim_cleanup() noexcept {
@@ -329,17 +328,10 @@ private:
 
     void end() noexcept {
         value_ = nullptr;
+        deadline_.reset();
+        executor_.reset();  // a guard or a hold may outlive the context, but an executor must not
         phase_.store(scope_phase::closed);
         registry_->remove(*this);
-    }
-
-    void cancel_deadline() noexcept {
-        if (deadline_) {
-            try {
-                deadline_->cancel();
-            } catch (...) {
-            }
-        }
     }
 
     std::optional<Executor> executor_;
