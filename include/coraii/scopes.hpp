@@ -3,9 +3,9 @@
 #define CORAII_SCOPES_HPP
 
 #include "coraii/detail/completion.hpp"
+#include "coraii/detail/erased.hpp"
 #include "coraii/detail/recycler.hpp"
 
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/execution_context.hpp>
@@ -288,7 +288,7 @@ public:
     }
 
 private:
-    using drain_waiter = asio::any_completion_handler<void(deliver)>;
+    using drain_waiter = erased<deliver>;
 
     // Newest first: what depends on another scope was opened after it.
     void shutdown() override {

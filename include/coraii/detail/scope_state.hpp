@@ -4,18 +4,18 @@
 
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/signal.hpp"
 #include "coraii/detail/waiter.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/scopes.hpp"
 
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/query.hpp>
+#include <boost/asio/system_executor.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
@@ -42,18 +42,21 @@ template <class Executor>
 asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state, keep_from first);
 
 /// What a keeper is spawned with: its cancellation slot, and the state that has the signal, which Asio uses to the very
-/// end. No executor, so that Asio needs no second one.
+/// end. It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.
 struct keeper_end {
-    using cancellation_slot_type = asio::cancellation_slot;
+    using executor_type = asio::system_executor;
+    using cancellation_slot_type = signal::slot;
 
-    asio::cancellation_slot get_cancellation_slot() const noexcept { return slot; }
+    asio::system_executor get_executor() const noexcept { return {}; }
+
+    signal::slot get_cancellation_slot() const noexcept { return slot; }
     void operator()(std::exception_ptr thrown_by_a_handler) const {
         if (thrown_by_a_handler) {
             std::rethrow_exception(thrown_by_a_handler);
         }
     }
 
-    asio::cancellation_slot slot;
+    signal::slot slot;
     boost::intrusive_ptr<scope_record> owner;
 };
 
@@ -277,7 +280,7 @@ public:
     exit_status status_;
     std::exception_ptr error_;  // for the waiter: what setup threw, or cleanup
     waiter waiter_;
-    asio::cancellation_signal signal_;  // the keeper's
+    signal signal_;  // the keeper's
     boost::intrusive_ptr<scope_record> below_;  // held until this one is clean (exit_stack)
 
 private:
@@ -290,7 +293,7 @@ private:
     void spawn_keeper(const Executor& executor, keep_from first) {
         const bool needs_slot = cancellable_ || deadline_;
         asio::co_spawn(executor, keep_scope<Executor>(own_frame{}, scope_ptr<Executor>{this}, first),
-                       keeper_end{needs_slot ? signal_.slot() : asio::cancellation_slot{}, this});
+                       keeper_end{needs_slot ? signal::slot{signal_} : signal::slot{}, this});
     }
 
     bool claim_cleanup() noexcept {
@@ -308,7 +311,7 @@ private:
             return;
         }
         if (!detached_) {
-            std::exchange(parked_, nullptr)();
+            std::move(parked_)();
             return;
         }
         try {
@@ -336,7 +339,7 @@ private:
 
     std::optional<Executor> executor_;
     registry* registry_ = nullptr;
-    asio::any_completion_handler<void()> parked_;
+    erased<> parked_;
     std::unique_ptr<timer> deadline_;
     std::atomic<bool> starting_{false};
     bool left_ = false;

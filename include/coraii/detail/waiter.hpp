@@ -3,8 +3,7 @@
 #define CORAII_DETAIL_WAITER_HPP
 
 #include "coraii/detail/completion.hpp"
-
-#include <boost/asio/any_completion_handler.hpp>
+#include "coraii/detail/erased.hpp"
 
 #include <atomic>
 #include <utility>
@@ -39,20 +38,14 @@ public:
     }
 
     /// Destroys the completion without calling it.
-    void forget() noexcept { (void)take(); }
+    void forget() noexcept { const auto unused = take(); }
 
 private:
-    using erased = asio::any_completion_handler<void(deliver)>;
-
-    struct taken {
-        erased completion;
-        void operator()(deliver how) { std::move(completion)(how); }
-    };
-    taken take() noexcept { return {std::move(completion_)}; }
+    erased<deliver> take() noexcept { return std::move(completion_); }
 
     enum class state : unsigned char { asking, waiting, happened };
     std::atomic<state> state_{state::asking};
-    erased completion_;
+    erased<deliver> completion_;
 };
 
 }  // namespace coraii::detail

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "support/scenario.hpp"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <cerrno>
+#include <cstdlib>
+#include <exception>
+#include <future>
+#include <new>
+
+using namespace test;
+
+// Asio takes memory by aligned_alloc, and the standard library by malloc: both are counted, and can be refused. The
+// sanitizers bring an allocator of their own, so there these tests are left out.
+#if defined(__GLIBC__) && !CORAII_TEST_SANITIZED
+
+namespace {
+thread_local long allocations = 0;
+thread_local bool refuse = false;
+}  // namespace
+
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+
+void* malloc(std::size_t size) noexcept {
+    ++allocations;
+    return refuse ? nullptr : __libc_malloc(size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+    ++allocations;
+    return refuse ? nullptr : __libc_memalign(alignment, size);
+}
+}
+
+namespace {
+
+coraii::async_scope<int> no_op_scope() {
+    int n = 0;
+    co_yield n;
+}
+
+awaitable<int> open_no_op() {
+    co_return 0;
+}
+awaitable<void> close_no_op(int&) {
+    co_return;
+}
+
+coraii::async_scope<int> no_op_pair() {
+    return {open_no_op(), close_no_op};
+}
+
+awaitable<void> no_op_body(int&) {
+    co_return;
+}
+
+template <class Round>
+long allocations_a_thousand_rounds(slot s, Round round) {
+    long counted = -1;
+    const auto work = [&]() -> awaitable<void> {
+        for (int i = 0; i < 100; ++i) {  // fills the caches
+            co_await round();
+        }
+        const long before = allocations;
+        for (int i = 0; i < 1000; ++i) {
+            co_await round();
+        }
+        counted = allocations - before;
+    };
+    asio::io_context context;
+    task t{context, work(), s};
+    context.run();  // not run_for, which gives every handler a new and empty cache of Asio's
+    REQUIRE(t.finished());
+    return counted;
+}
+
+/// A cleanup that no cancel reaches, as one writes it by hand.
+awaitable<void> shielded_by_hand() {
+    int resource = co_await open_no_op();
+    std::exception_ptr error;
+    try {
+        co_await no_op_body(resource);
+    } catch (...) {
+        error = std::current_exception();
+    }
+    const bool throws = co_await asio::this_coro::throw_if_cancelled();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    co_await asio::co_spawn(co_await asio::this_coro::executor, close_no_op(resource),
+                            asio::bind_cancellation_slot(asio::cancellation_slot{}, asio::use_awaitable));
+    co_await asio::this_coro::throw_if_cancelled(throws);
+    if (error) {
+        std::rethrow_exception(error);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("G21: the counting counts", "[allocation]") {
+    const long before = allocations;
+    delete new int{1};
+    std::free(std::aligned_alloc(64, 64));
+    CHECK(allocations - before == 2);
+}
+
+TEST_CASE("G21: with, in the steady state, allocates nothing without a slot", "[allocation]") {
+    CHECK(allocations_a_thousand_rounds(slot::none, [] { return coraii::with(no_op_scope(), no_op_body); }) == 0);
+    CHECK(allocations_a_thousand_rounds(slot::none, [] { return coraii::with(no_op_pair(), no_op_body); }) == 0);
+    CHECK(allocations_a_thousand_rounds(slot::none, [] {
+              return coraii::with(no_op_scope(), no_op_scope(), no_op_scope(),
+                                  [](int&, int&, int&) -> awaitable<void> { co_return; });
+          }) == 0);
+}
+
+TEST_CASE("G21: with a slot it allocates no more than the same thing by hand", "[allocation]") {
+    const long by_hand = allocations_a_thousand_rounds(slot::connected, shielded_by_hand);
+    const long yielded =
+        allocations_a_thousand_rounds(slot::connected, [] { return coraii::with(no_op_scope(), no_op_body); });
+    const long pair =
+        allocations_a_thousand_rounds(slot::connected, [] { return coraii::with(no_op_pair(), no_op_body); });
+    CAPTURE(by_hand);
+    CHECK(yielded <= by_hand);
+    CHECK(pair <= by_hand);
+}
+
+TEST_CASE("G21: guards allocate nothing without a slot, and with one no more than by hand", "[allocation]") {
+    const bool close = GENERATE(false, true);
+    const auto round = [close]() -> awaitable<void> {
+        auto g = co_await no_op_scope();
+        if (close) {
+            co_await g.close();
+        }
+    };
+    CHECK(allocations_a_thousand_rounds(slot::none, round) == 0);
+    const long by_hand = allocations_a_thousand_rounds(slot::connected, shielded_by_hand);
+    CAPTURE(close, by_hand);
+    CHECK(allocations_a_thousand_rounds(slot::connected, round) <= by_hand);
+}
+
+TEST_CASE("G12: dropping a guard needs no memory, here or on another thread", "[allocation]") {
+    const bool here = GENERATE(false, true);
+    const bool on_strand = GENERATE(false, true);
+    if (on_strand && !here) {
+        return;  // a strand's queue takes memory of Asio's: see below
+    }
+    asio::io_context context;
+    asio::any_io_executor executor = context.get_executor();
+    if (on_strand) {
+        executor = asio::make_strand(context);
+    }
+    bool cleaned = false;
+    const auto scope = [&]() -> coraii::async_scope<int> {
+        int n = 0;
+        co_yield n;
+        cleaned = true;
+    };
+    auto future = scope()(asio::bind_executor(executor, asio::use_future));
+    context.run_for(10ms);
+    auto g = future.get();
+    const auto drop = [&g] {
+        refuse = true;
+        g.reset();
+        refuse = false;
+    };
+    if (here) {
+        asio::post(executor, drop);
+    } else {
+        drop();
+        CHECK_FALSE(cleaned);
+    }
+    finish(context);
+    CHECK(cleaned);
+}
+
+TEST_CASE("G12: where the executor's queue has no memory, the context cleans up in the end", "[allocation]") {
+    bool cleaned = false;
+    {
+        asio::io_context context;
+        const auto scope = [&]() -> coraii::async_scope<int> {
+            int n = 0;
+            co_yield n;
+            cleaned = true;
+        };
+        auto future = scope()(asio::bind_executor(asio::make_strand(context), asio::use_future));
+        context.run_for(10ms);
+        auto g = future.get();
+        refuse = true;
+        g.reset();
+        refuse = false;
+        CHECK_FALSE(cleaned);
+    }
+    CHECK(cleaned);
+}
+
+#endif
