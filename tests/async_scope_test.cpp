@@ -50,7 +50,8 @@ TEST_CASE("async_scope: the pair form takes what Asio can await", "[async_scope]
     const auto work = [&]() -> awaitable<void> {
         const auto use = [](int& n) -> awaitable<int> { co_return n; };
 
-        auto from_awaitable = coraii::async_scope{open_int(), [&](int& n) { log.push_back("plain " + std::to_string(n)); }};
+        auto from_awaitable =
+            coraii::async_scope{open_int(), [&](int& n) { log.push_back("plain " + std::to_string(n)); }};
         const int by_awaitable = co_await coraii::with(std::move(from_awaitable), use);
         CHECK(by_awaitable == 5);
 
@@ -128,8 +129,8 @@ TEST_CASE("async_scope: other executors than any_io_executor", "[async_scope]") 
             log.push_back(to_string(why.reason()));
         };
         const auto work = [&]() -> asio::awaitable<void, executor> {
-            const int n = co_await coraii::with(
-                scope(), [](int& i) -> asio::awaitable<int, executor> { co_return i + 1; });
+            const int n =
+                co_await coraii::with(scope(), [](int& i) -> asio::awaitable<int, executor> { co_return i + 1; });
             CHECK(n == 4);
             auto g = co_await scope();
             static_assert(std::same_as<decltype(g), coraii::guard<int, executor>>);

@@ -45,9 +45,7 @@ std::ostream& operator<<(std::ostream& out, way w) {
 /// Uses a scope in each of the ways, all closing it in the end.
 awaitable<void> use(way w, coraii::async_scope<item> scope, std::function<awaitable<void>(item&)> body) {
     switch (w) {
-        case way::with:
-            co_await coraii::with(std::move(scope), body);
-            break;
+        case way::with: co_await coraii::with(std::move(scope), body); break;
         case way::guard: {
             auto g = co_await std::move(scope);
             co_await body(*g);
@@ -232,8 +230,7 @@ TEST_CASE("G8: a body that goes on after a cancel has completed", "[cancel]") {
     const auto body = [&](item&) -> awaitable<void> {
         try {
             co_await noted_wait(log, "body");
-        } catch (const boost::system::system_error&) {
-        }
+        } catch (const boost::system::system_error&) {}
     };
     task t{context, use(way::with, make(form::pair, log, "a"), body), slot::connected};
     context.run_for(10ms);
@@ -251,8 +248,7 @@ TEST_CASE("G9: a cancel before the cleanup does not reach it", "[cancel]") {
     const auto body = [&](item&) -> awaitable<void> {
         try {
             co_await forever();
-        } catch (...) {
-        }
+        } catch (...) {}
         throw std::runtime_error("body");
     };
     const auto work = [&]() -> awaitable<void> {
@@ -380,8 +376,7 @@ TEST_CASE("G9: with in a coroutine that is cancelled already and does not throw 
         co_await asio::this_coro::throw_if_cancelled(false);
         try {
             co_await forever();
-        } catch (...) {
-        }
+        } catch (...) {}
         const plan p{.setup_suspends = true, .cleanup_suspends = true};
         co_await use(way::with, make(form::co_yielded, log, "a", p), no_body);
     };
@@ -400,8 +395,7 @@ TEST_CASE("G24: a coroutine that is cancelled already does not begin a setup", "
     const auto work = [&]() -> awaitable<void> {
         try {
             co_await forever();
-        } catch (...) {
-        }
+        } catch (...) {}
         co_await use(w, make(form::pair, log, "a"), no_body);
     };
     task t{context, work(), slot::connected};
@@ -412,15 +406,15 @@ TEST_CASE("G24: a coroutine that is cancelled already does not begin a setup", "
     CHECK(log.empty());
 }
 
-TEST_CASE("guard: closing in a cancelled coroutine throws before it starts, and the guard counts as dropped", "[cancel]") {
+TEST_CASE("guard: closing in a cancelled coroutine throws before it starts, and the guard counts as dropped",
+          "[cancel]") {
     asio::io_context context;
     events log;
     const auto work = [&]() -> awaitable<void> {
         auto g = co_await make(form::pair, log, "a", {.cleanup_suspends = true});
         try {
             co_await forever();
-        } catch (...) {
-        }
+        } catch (...) {}
         co_await g.close();
     };
     task t{context, work(), slot::connected};

@@ -51,9 +51,7 @@ TEST_CASE("G1: a setup that throws leaves the stack as it was", "[exit_stack]") 
             co_await stack.enter(make(f, log, "a"));
             try {
                 co_await stack.enter(make(f, log, "b", {.setup_suspends = true, .setup_throws = true}));
-            } catch (const std::runtime_error& e) {
-                log.push_back(e.what());
-            }
+            } catch (const std::runtime_error& e) { log.push_back(e.what()); }
             CHECK(stack.size() == 1);
         });
     };
@@ -112,9 +110,7 @@ TEST_CASE("exit_stack: close empties it, and it can be used again", "[exit_stack
         co_await stack.enter(make(form::pair, log, "b", {.cleanup_throws = true}));
         try {
             co_await stack.close(coraii::exit_reason::failed);
-        } catch (const std::runtime_error& e) {
-            log.push_back(e.what());
-        }
+        } catch (const std::runtime_error& e) { log.push_back(e.what()); }
     };
     run(work(), s);
     CHECK(log == events{"setup a", "cleanup a completed", "cleaned a", "setup b", "cleanup b failed",
@@ -139,7 +135,8 @@ TEST_CASE("exit_stack: moving is pop all: the resources outlive the scope of the
                         "cleanup a completed", "cleaned a"});
 }
 
-TEST_CASE("G15: dropped without close, the scopes are still cleaned one after another, last in first out", "[exit_stack]") {
+TEST_CASE("G15: dropped without close, the scopes are still cleaned one after another, last in first out",
+          "[exit_stack]") {
     const bool suspends = GENERATE(false, true);
     const auto s = GENERATE(slot::none, slot::connected);
     events log;

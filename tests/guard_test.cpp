@@ -50,9 +50,7 @@ TEST_CASE("G1: what a failed setup had built is unwound by its own locals", "[gu
     run([&]() -> awaitable<void> {
         try {
             auto g = co_await scope();
-        } catch (const std::runtime_error& e) {
-            log.push_back(e.what());
-        }
+        } catch (const std::runtime_error& e) { log.push_back(e.what()); }
     }());
     CHECK(log == events{"local gone", "half way"});
 }
@@ -65,8 +63,7 @@ TEST_CASE("G3: close completes only after the cleanup is done", "[guard]") {
     CAPTURE(f, s, setup_suspends, cleanup_suspends);
     events log;
     const auto work = [&]() -> awaitable<void> {
-        auto g = co_await make(f, log, "a",
-                               {.setup_suspends = setup_suspends, .cleanup_suspends = cleanup_suspends});
+        auto g = co_await make(f, log, "a", {.setup_suspends = setup_suspends, .cleanup_suspends = cleanup_suspends});
         REQUIRE(g);
         log.push_back("use " + g->name + (*g).name);
         co_await g.close();
@@ -396,8 +393,7 @@ TEST_CASE("G19: run() does not return while a scope is open or cleaning", "[guar
         co_await g.wait();
         log.push_back("cleaned");
     };
-    asio::co_spawn(
-        context, [&]() -> awaitable<void> { kept = co_await scope(); }, asio::detached);
+    asio::co_spawn(context, [&]() -> awaitable<void> { kept = co_await scope(); }, asio::detached);
     context.run_for(20ms);
     CHECK_FALSE(context.stopped());  // open
     kept.reset();
@@ -481,16 +477,12 @@ TEST_CASE("G22: no co_yield is errc::no_value, a second one errc::yielded_twice"
         std::exception_ptr error;
         try {
             auto g = co_await none();
-        } catch (...) {
-            error = std::current_exception();
-        }
+        } catch (...) { error = std::current_exception(); }
         CHECK(code(error) == coraii::errc::no_value);
         auto g = co_await twice();
         try {
             co_await g.close();
-        } catch (...) {
-            error = std::current_exception();
-        }
+        } catch (...) { error = std::current_exception(); }
         CHECK(code(error) == coraii::errc::yielded_twice);
     };
     run(work(), s);
@@ -563,8 +555,7 @@ TEST_CASE("G25: dropped in one unwinding, the dependant is completely cleaned fi
             auto connection = co_await open_session(log, suspends);
             auto tx = co_await begin(*connection, "tx", suspends);
             throw std::runtime_error("unwinding");
-        } catch (const std::runtime_error&) {
-        }
+        } catch (const std::runtime_error&) {}
     };
     run(work(), s);
     CHECK(log == events{"session opened", "begin tx", "rollback tx", "ended tx", "session closing abandoned",
@@ -666,13 +657,13 @@ TEST_CASE("guard: any completion token will do", "[guard]") {
     make(form::pair, log, "a")(asio::bind_executor(executor, callback));
     log.push_back("initiated");
     finish(context);
-    CHECK(log == events{"initiated", "setup a", "got a", "cleanup a completed", "cleaned a", "close initiated",
-                        "closed"});
+    CHECK(log ==
+          events{"initiated", "setup a", "got a", "cleanup a completed", "cleaned a", "close initiated", "closed"});
 }
 
 TEST_CASE("guard: close may complete on another executor than the scope's", "[guard]") {
-    asio::thread_pool pool{1};
     asio::io_context context;
+    asio::thread_pool pool{1};  // posts to the context, so it must end first
     events log;
     run(
         [&]() -> awaitable<void> {

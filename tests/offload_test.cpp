@@ -74,7 +74,8 @@ TEST_CASE("offload: a pair of void functions is a scope of void", "[offload]") {
     asio::thread_pool pool{1};
     shared_log log;
     run([&]() -> awaitable<void> {
-        co_await coraii::with(coraii::offload(pool.get_executor(), [&] { log.push("open"); }, [&] { log.push("close"); }),
+        co_await coraii::with(coraii::offload(
+                                  pool.get_executor(), [&] { log.push("open"); }, [&] { log.push("close"); }),
                               [&]() -> awaitable<void> {
                                   log.push("body");
                                   co_return;
@@ -166,8 +167,8 @@ TEST_CASE("offload: open that was never called is errc::offload_stopped", "[offl
     pool->stop();
     pool->join();
     const auto work = [&]() -> awaitable<void> {
-        co_await coraii::with(coraii::offload(*pool, [] { return 1; }, [](int&) {}),
-                              [&](int&) -> awaitable<void> { co_return; });
+        co_await coraii::with(
+            coraii::offload(*pool, [] { return 1; }, [](int&) {}), [&](int&) -> awaitable<void> { co_return; });
     };
     task t{context, work(), slot::none};
     context.run_for(10ms);

@@ -86,8 +86,8 @@ TEST_CASE("for_each_scope: with tracking on it sees every scope, by name, place 
         context, s);
     look();
     CHECK(names == std::vector<std::string>{"db", "db", "db"});
-    CHECK(phases == std::vector{coraii::scope_phase::setting_up, coraii::scope_phase::open,
-                                coraii::scope_phase::closing});
+    CHECK(phases ==
+          std::vector{coraii::scope_phase::setting_up, coraii::scope_phase::open, coraii::scope_phase::closing});
     for (const unsigned l : lines) {
         CHECK(l >= line);
         CHECK(l <= line + 5);
@@ -120,9 +120,9 @@ TEST_CASE("async_drain: completes at once when nothing runs in the background", 
     asio::io_context context;
     bool drained = false;
     coraii::async_drain(context, asio::bind_executor(context.get_executor(), [&](std::exception_ptr e) {
-        CHECK_FALSE(e);
-        drained = true;
-    }));
+                            CHECK_FALSE(e);
+                            drained = true;
+                        }));
     CHECK_FALSE(drained);  // not inside the initiating function
     finish(context);
     CHECK(drained);
@@ -159,7 +159,8 @@ TEST_CASE("on_cleanup_error: an exception out of the handler does not get away",
     asio::io_context context;
     coraii::on_cleanup_error(context, [](const coraii::cleanup_failure&) { throw 1; });
     events log;
-    run([&]() -> awaitable<void> { auto g = co_await make(form::pair, log, "a", {.cleanup_throws = true}); }(), context);
+    run([&]() -> awaitable<void> { auto g = co_await make(form::pair, log, "a", {.cleanup_throws = true}); }(),
+        context);
     CHECK(coraii::stats(context).failed == 1);
 }
 

@@ -71,8 +71,8 @@ TEST_CASE("G3: the result may be move-only and need not be default constructible
     static_assert(!std::is_default_constructible_v<token>);
     events log;
     run([&]() -> awaitable<void> {
-        const token t = co_await coraii::with(make(form::pair, log, "a"),
-                                              [](item&) -> awaitable<token> { co_return token{7}; });
+        const token t =
+            co_await coraii::with(make(form::pair, log, "a"), [](item&) -> awaitable<token> { co_return token{7}; });
         CHECK(*t.value == 7);
     }());
 }
@@ -113,9 +113,7 @@ TEST_CASE("G4: any type can be thrown", "[with]") {
                 throw 7;
                 co_return;
             });
-        } catch (int i) {
-            caught = i;
-        }
+        } catch (int i) { caught = i; }
     };
     run(work(), s);
     CHECK(caught == 7);
@@ -203,12 +201,11 @@ TEST_CASE("with: scopes of void give the body no argument", "[with]") {
     const auto s = GENERATE(slot::none, slot::connected);
     events log;
     const auto entry = [&](std::string name) -> coraii::async_scope<void> {
-        return coraii::async_scope<void>{
-            [](events& l, std::string n) -> awaitable<void> {
-                l.push_back("enter " + n);
-                co_return;
-            }(log, name),
-            [&log, name] { log.push_back("exit " + name); }};
+        return coraii::async_scope<void>{[](events& l, std::string n) -> awaitable<void> {
+                                             l.push_back("enter " + n);
+                                             co_return;
+                                         }(log, name),
+                                         [&log, name] { log.push_back("exit " + name); }};
     };
     const auto work = [&]() -> awaitable<void> {
         co_await coraii::with(entry("1"), make(form::pair, log, "a"), entry("2"), [&](item& i) -> awaitable<void> {
@@ -234,7 +231,8 @@ TEST_CASE("try_with: gives what setup, body or cleanup threw as a result", "[wit
         REQUIRE(well.has_value());
         CHECK(*well == 5);
 
-        auto of_void = co_await coraii::try_with(make(form::pair, log, "a"), [](item&) -> awaitable<void> { co_return; });
+        auto of_void =
+            co_await coraii::try_with(make(form::pair, log, "a"), [](item&) -> awaitable<void> { co_return; });
         static_assert(std::same_as<decltype(of_void), boost::system::result<void, std::exception_ptr>>);
         CHECK(of_void.has_value());
 

@@ -183,12 +183,11 @@ decltype(auto) call_cleanup(Cleanup& cleanup, const exit_status& why, Resource&.
 }
 
 template <class Cleanup, class Executor, class... Resource>
-concept cleanup_for =
-    (std::invocable<Cleanup&, Resource&...> || std::invocable<Cleanup&, Resource&..., exit_status>) &&
-    requires(Cleanup& cleanup, const exit_status& why, Resource&... resource) {
-        requires std::is_void_v<decltype(call_cleanup(cleanup, why, resource...))> ||
-                     awaitable_in<decltype(call_cleanup(cleanup, why, resource...)), Executor>;
-    };
+concept cleanup_for = (std::invocable<Cleanup&, Resource&...> || std::invocable<Cleanup&, Resource&..., exit_status>) &&
+                      requires(Cleanup& cleanup, const exit_status& why, Resource&... resource) {
+                          requires std::is_void_v<decltype(call_cleanup(cleanup, why, resource...))> ||
+                                       awaitable_in<decltype(call_cleanup(cleanup, why, resource...)), Executor>;
+                      };
 
 /// The scope that is written by the library for a setup and a cleanup.
 template <class T, class Executor, class Setup, class Cleanup>
@@ -308,11 +307,12 @@ private:
     static async_scope from_pair(Setup setup, Cleanup cleanup, std::source_location where) {
         using result = detail::setup_result_t<Setup, Executor>;
         constexpr bool setup_fits = !std::same_as<result, detail::not_a_setup>;
-        static_assert(setup_fits,
-                      "coraii::async_scope: the setup must be an asio::awaitable<T>, a callable that returns one, or an "
-                      "async operation that completes with a T");
-        constexpr bool result_fits = !setup_fits || (std::is_void_v<T> ? std::is_void_v<result>
-                                                                       : std::is_convertible_v<result, T>);
+        static_assert(
+            setup_fits,
+            "coraii::async_scope: the setup must be an asio::awaitable<T>, a callable that returns one, or an "
+            "async operation that completes with a T");
+        constexpr bool result_fits =
+            !setup_fits || (std::is_void_v<T> ? std::is_void_v<result> : std::is_convertible_v<result, T>);
         static_assert(result_fits, "coraii::async_scope<T>: the setup does not give a T");
         constexpr bool cleanup_fits = [] {
             if constexpr (std::is_void_v<T>) {
@@ -343,8 +343,7 @@ private:
 };
 
 template <class Setup, class Cleanup>
-async_scope(Setup, Cleanup)
-    -> async_scope<detail::setup_result_t<Setup>, detail::setup_executor_t<Setup>>;
+async_scope(Setup, Cleanup) -> async_scope<detail::setup_result_t<Setup>, detail::setup_executor_t<Setup>>;
 
 namespace detail {
 
@@ -369,8 +368,7 @@ using entered_by_t = awaited_t<decltype(std::declval<Object&>().enter()),
                                typename executor_of<decltype(std::declval<Object&>().enter())>::type>;
 
 template <class T, class Object>
-async_scope<T, typename executor_of<decltype(std::declval<Object&>().enter())>::type> scope_from_object(
-    Object object) {
+async_scope<T, typename executor_of<decltype(std::declval<Object&>().enter())>::type> scope_from_object(Object object) {
     const auto leave = [&object](const exit_status& why) {
         if constexpr (requires { object.exit(why); }) {
             return object.exit(why);
@@ -396,9 +394,11 @@ async_scope<T, typename executor_of<decltype(std::declval<Object&>().enter())>::
 template <class Object>
 auto scoped(Object object, std::source_location where = std::source_location::current()) {
     constexpr bool has_enter = requires { typename detail::entered_by_t<Object>; };
-    constexpr bool has_exit = requires(Object& o, exit_status why) { o.exit(why); } || requires(Object& o) { o.exit(); };
+    constexpr bool has_exit =
+        requires(Object& o, exit_status why) { o.exit(why); } || requires(Object& o) { o.exit(); };
     static_assert(has_enter, "coraii::scoped: the object needs a member asio::awaitable<X> enter()");
-    static_assert(has_exit, "coraii::scoped: the object needs a member asio::awaitable<void> exit(coraii::exit_status)");
+    static_assert(has_exit,
+                  "coraii::scoped: the object needs a member asio::awaitable<void> exit(coraii::exit_status)");
     if constexpr (has_enter && has_exit) {
         auto scope = detail::scope_from_object<detail::entered_by_t<Object>>(std::move(object));
         detail::scope_access::made_at(scope, where);

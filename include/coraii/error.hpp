@@ -50,10 +50,8 @@ inline const boost::system::error_category& error_category() noexcept {
                     return "the scope has been awaited before or moved from; a scope can be used once";
                 case errc::empty_guard:
                     return "the guard holds no resource: it was closed, released, reset or moved from";
-                case errc::scope_closed:
-                    return "the scope's cleanup has begun, so it can no longer be held";
-                case errc::offload_stopped:
-                    return "the executor that the blocking call was given to has been stopped";
+                case errc::scope_closed: return "the scope's cleanup has begun, so it can no longer be held";
+                case errc::offload_stopped: return "the executor that the blocking call was given to has been stopped";
             }
             return "unknown coraii error";
         }

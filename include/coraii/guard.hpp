@@ -139,7 +139,8 @@ void leave_and_notify(Handler handler, scope_use<Executor> use, exit_status stat
 }
 
 [[noreturn]] inline void terminate_on_empty_guard() noexcept {
-    std::fputs("coraii: a guard was dereferenced that holds no resource (closed, released, reset or moved from)\n", stderr);
+    std::fputs("coraii: a guard was dereferenced that holds no resource (closed, released, reset or moved from)\n",
+               stderr);
     std::terminate();
 }
 

@@ -119,7 +119,7 @@ private:
 };
 
 /// A wait of this context's for something outside it, which may come when the context is no more.
-struct outside_wait {
+struct outside_wait : std::enable_shared_from_this<outside_wait> {
     virtual void forget() noexcept = 0;  // the context is being destroyed
 
 protected:
@@ -306,13 +306,13 @@ private:
             record->context_dies();
         }
         for (;;) {
-            outside_wait* wait = nullptr;
+            std::shared_ptr<outside_wait> wait;
             {
                 const std::lock_guard lock{mutex_};
-                wait = waits_;
-                if (wait == nullptr) {
+                if (waits_ == nullptr) {
                     break;
                 }
+                wait = waits_->shared_from_this();
                 unlink(*wait);
             }
             wait->forget();
@@ -348,11 +348,8 @@ private:
             try {
                 text = e.what();
                 what = text.c_str();
-            } catch (...) {
-                what = "an error (no memory left to say which)";
-            }
-        } catch (...) {
-        }
+            } catch (...) { what = "an error (no memory left to say which)"; }
+        } catch (...) {}
         std::fprintf(stderr, "coraii: the cleanup of %.*s%s%s:%u failed: %s\n", static_cast<int>(failure.name.size()),
                      failure.name.data(), failure.name.empty() ? "the scope at " : " at ", failure.where.file_name(),
                      static_cast<unsigned>(failure.where.line()), what);

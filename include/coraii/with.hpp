@@ -87,9 +87,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         } else {
             result.emplace(co_await std::invoke(body, *static_cast<T*>(state->value_)));
         }
-    } catch (...) {
-        error = std::current_exception();
-    }
+    } catch (...) { error = std::current_exception(); }
 
     exit_status why{exit_reason::completed};
     if (error) {
@@ -107,9 +105,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         std::exception_ptr cleanup_error;
         try {
             co_await run_coroutine<Executor>{*state};
-        } catch (...) {
-            cleanup_error = std::current_exception();
-        }
+        } catch (...) { cleanup_error = std::current_exception(); }
         co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
         state->finish(std::move(cleanup_error));
     }
@@ -181,11 +177,9 @@ auto with_all(First first, Body body, Rest... rest) {
     if constexpr (sizeof...(Rest) == 0) {
         return with_scope<R>(own_frame{}, std::move(first), std::move(body));
     } else {
-        return with_scope<R>(
-            own_frame{}, std::move(first),
-            [rest = std::tuple<Rest...>{std::move(rest)...}, body = std::move(body)](auto&... resource) mutable {
-                return with_from<0, R>(rest, body, resource...);
-            });
+        return with_scope<R>(own_frame{}, std::move(first),
+                             [rest = std::tuple<Rest...>{std::move(rest)...}, body = std::move(body)](
+                                 auto&... resource) mutable { return with_from<0, R>(rest, body, resource...); });
     }
 }
 
@@ -227,9 +221,7 @@ asio::awaitable<boost::system::result<R, std::exception_ptr>, Executor> catch_al
         } else {
             co_return outcome{boost::system::in_place_value, co_await std::move(work)};
         }
-    } catch (...) {
-        error = std::current_exception();
-    }
+    } catch (...) { error = std::current_exception(); }
     co_return outcome{boost::system::in_place_error, std::move(error)};
 }
 

@@ -18,6 +18,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <catch2/catch_get_random_seed.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers.hpp>
@@ -172,8 +173,9 @@ inline coraii::async_scope<item> make(form f, events& log, std::string name, pla
     switch (f) {
         case form::co_yielded: return yielded_scope(log, std::move(name), p);
         case form::pair:
-            return coraii::async_scope{set_up(log, std::move(name), p),
-                                       [p](item& i, coraii::exit_status why) { return clean_up(i, p, std::move(why)); }};
+            return coraii::async_scope{set_up(log, std::move(name), p), [p](item& i, coraii::exit_status why) {
+                                           return clean_up(i, p, std::move(why));
+                                       }};
         case form::object: return coraii::scoped(item_manager{log, std::move(name), p});
     }
     throw std::logic_error("no such form");
@@ -244,22 +246,16 @@ inline std::string what(const std::exception_ptr& error) {
     }
     try {
         std::rethrow_exception(error);
-    } catch (const std::exception& e) {
-        return e.what();
-    } catch (int i) {
+    } catch (const std::exception& e) { return e.what(); } catch (int i) {
         return "int " + std::to_string(i);
-    } catch (...) {
-        return "?";
-    }
+    } catch (...) { return "?"; }
 }
 
 inline boost::system::error_code code(const std::exception_ptr& error) {
     if (error) {
         try {
             std::rethrow_exception(error);
-        } catch (const boost::system::system_error& e) {
-            return e.code();
-        } catch (...) {
+        } catch (const boost::system::system_error& e) { return e.code(); } catch (...) {
         }
     }
     return {};

@@ -82,9 +82,8 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
                      return state.waiter_.has_happened();
                  },
                  [&state, caller, before](auto handler) {
-                     when_opened(state, std::move(handler), [](auto&& waiting, scope_state<Executor>&) {
-                         return [waiting = std::move(waiting)]() mutable { std::move(waiting)(); };
-                     });
+                     when_opened(state, std::move(handler),
+                                 [](auto waiting, scope_state<Executor>&) { return waiting; });
                      if (caller.cancelled() != before) {  // setup's own first steps asked for it
                          state.signal_.emit(caller.cancelled());
                      }

@@ -75,8 +75,7 @@ struct until {
             bool await_ready() { return ready(); }
             void await_suspend(std::coroutine_handle<Promise> self) {
                 suspended = true;
-                inner.await_suspend(
-                    std::coroutine_handle<typename Promise::asio_base>::from_address(self.address()));
+                inner.await_suspend(std::coroutine_handle<typename Promise::asio_base>::from_address(self.address()));
             }
             void await_resume() {
                 if (suspended) {
@@ -117,9 +116,7 @@ asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state,
         }
         try {
             co_await run_coroutine<Executor>{*state};
-        } catch (...) {
-            error = std::current_exception();
-        }
+        } catch (...) { error = std::current_exception(); }
         if (!state->paused_) {
             guard.over = true;
             state->setup_failed(std::move(error));
@@ -129,8 +126,7 @@ asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state,
             // Forget a cancel that came too late: it would stop the cleanup.
             co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
         }
-        co_await until{[] { return false; },
-                       [&state](auto handler) { state->park(std::move(handler)); }};
+        co_await until{[] { return false; }, [&state](auto handler) { state->park(std::move(handler)); }};
     }
     if (state->released_) {
         state->destroy_coroutine();
@@ -138,9 +134,7 @@ asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state,
         state->start_deadline();
         try {
             co_await run_coroutine<Executor>{*state};
-        } catch (...) {
-            error = std::current_exception();
-        }
+        } catch (...) { error = std::current_exception(); }
     }
     guard.over = true;
     state->finish(std::move(error));

@@ -3,9 +3,11 @@
 #define CORAII_DETAIL_OUTSIDE_HPP
 
 #include "coraii/detail/completion.hpp"
+#include "coraii/error.hpp"
 #include "coraii/scopes.hpp"
 
 #include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/execution.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
@@ -23,17 +25,17 @@ template <class Handler>
 class outside_call final : public outside_wait {
 public:
     explicit outside_call(Handler handler)
-        : registry_{&registry::of(
-              asio::query(asio::get_associated_executor(handler), asio::execution::context))},
+        : registry_{&registry::of(asio::query(asio::get_associated_executor(handler), asio::execution::context))},
           done_{std::make_unique<completion<Handler>>(std::move(handler))} {
         registry_->add(*this);
     }
 
     void complete(std::exception_ptr error) {
         const std::lock_guard lock{mutex_};
-        if (done_) {  // the handler's context is alive, and cannot go while we have the mutex
+        if (const std::unique_ptr<completion<Handler>> done = std::move(done_)) {
+            // While we are listed, the handler's context cannot go: it would have to forget us, and we have the mutex.
+            std::move (*done)(deliver::posted, std::move(error));
             registry_->remove(*this);
-            std::move(*std::exchange(done_, nullptr))(deliver::posted, std::move(error));
         }
     }
 
@@ -66,9 +68,7 @@ public:
         std::exception_ptr error;
         try {
             f_();
-        } catch (...) {
-            error = std::current_exception();
-        }
+        } catch (...) { error = std::current_exception(); }
         std::exchange(call_, nullptr)->complete(std::move(error));
     }
 

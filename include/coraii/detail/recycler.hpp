@@ -67,8 +67,8 @@ private:
         }
     };
 
-    static constexpr std::size_t granule = 64;    // bytes
-    static constexpr std::size_t bins = 32;       // blocks of up to 2 KiB are kept
+    static constexpr std::size_t granule = 64;  // bytes
+    static constexpr std::size_t bins = 32;  // blocks of up to 2 KiB are kept
     static constexpr unsigned char most_kept = 16;  // of each size
 
     static std::size_t bin_of(std::size_t size) noexcept { return (size - 1) / granule; }

@@ -70,8 +70,8 @@ struct keeper_end {
 template <class Executor>
 class scope_state final : public scope_record {
 public:
-    using timer = asio::basic_waitable_timer<std::chrono::steady_clock,
-                                             asio::wait_traits<std::chrono::steady_clock>, Executor>;
+    using timer =
+        asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
     // ---- starting
 
@@ -125,6 +125,9 @@ public:
     void setup_failed(std::exception_ptr error) {
         error_ = error ? std::move(error) : make_error(errc::no_value);
         end();
+        if (left_) {
+            registry_->background_ended();
+        }
         waiter_.happen();
     }
 
@@ -132,7 +135,8 @@ public:
 
     /// The user's last word. Without a waiter the cleanup runs in the background. False if it is over already.
     bool leave(exit_status status, bool waited) noexcept {
-        if (left_ || phase_.load() == scope_phase::closed) {
+        const scope_phase phase = phase_.load();
+        if (left_ || phase == scope_phase::made || phase == scope_phase::closed) {
             return false;
         }
         left_ = true;
@@ -234,6 +238,9 @@ public:
 
     /// The coroutine that awaits the scope's is being destroyed in the middle of setup or cleanup.
     void cut_short() noexcept {
+        if (phase_.load() == scope_phase::made) {
+            return;
+        }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
         const bool cleaning = phase_.load() == scope_phase::closing;
@@ -271,8 +278,8 @@ public:
     }
 
     asio::awaitable<void, Executor> coroutine_;
-    bool paused_ = false;    // at its co_yield
-    bool yielded_ = false;   // has been there
+    bool paused_ = false;  // at its co_yield
+    bool yielded_ = false;  // has been there
     bool released_ = false;  // the user took the resource; there is nothing to clean
     bool cancellable_ = false;
     void* value_ = nullptr;
@@ -344,7 +351,7 @@ private:
     std::atomic<bool> starting_{false};
     bool left_ = false;
     bool waited_ = false;
-    bool detached_ = false;   // from the coroutine that awaited it inline
+    bool detached_ = false;  // from the coroutine that awaited it inline
     bool last_turn_ = false;
     bool timed_out_ = false;
     reserved_memory memory_;

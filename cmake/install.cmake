@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSL-1.0
+# Header-only: the package lives in share/, as it is the same for every architecture.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/coraii)
+install(TARGETS coraii EXPORT coraiiTargets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT coraiiTargets NAMESPACE coraii:: DESTINATION ${package_dir})
+configure_package_config_file(
+    cmake/coraiiConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfig.cmake INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(
+    ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES
+    ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfig.cmake
+    ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake
+    DESTINATION ${package_dir})

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: BSL-1.0
+# For the tests' and examples' own targets. A user of the library never gets these.
+set(CMAKE_CXX_EXTENSIONS OFF)
+add_library(coraii_warnings INTERFACE)
+target_compile_options(coraii_warnings INTERFACE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<BOOL:${CORAII_WERROR}>:-Werror>
+    # GCC's thread sanitizer does not see fences, and warns of Asio's.
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-tsan>)
