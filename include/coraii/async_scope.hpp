@@ -2,6 +2,7 @@
 #ifndef CORAII_ASYNC_SCOPE_HPP
 #define CORAII_ASYNC_SCOPE_HPP
 
+#include "coraii/detail/awaited.hpp"
 #include "coraii/detail/enter.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/scope_state.hpp"
@@ -116,78 +117,6 @@ private:
 
     scope_state<Executor>* state_ = nullptr;
 };
-
-/// What `co_await std::declval<X>()` gives in an Asio coroutine.
-template <class X, class Executor>
-using awaited_t =
-    decltype(std::declval<asio_promise<void, Executor>&>().await_transform(std::declval<X>()).await_resume());
-
-template <class X, class Executor>
-concept awaitable_in = requires { typename awaited_t<X, Executor>; };
-
-template <class X>
-struct executor_of {
-    using type = asio::any_io_executor;
-};
-template <class T, class Executor>
-struct executor_of<asio::awaitable<T, Executor>> {
-    using type = Executor;
-};
-
-struct not_a_setup {};
-
-/// What a setup has to be awaited as: itself, or what calling it gives.
-template <class Setup>
-struct started {
-    using type = Setup;
-};
-template <std::invocable Setup>
-struct started<Setup> {
-    using type = std::invoke_result_t<Setup&>;
-};
-template <class Setup>
-using started_t = typename started<Setup>::type;
-
-template <class Setup>
-using setup_executor_t = typename executor_of<started_t<Setup>>::type;
-
-template <class Setup, class Executor>
-struct setup_result {
-    using type = not_a_setup;
-};
-template <class Setup, class Executor>
-    requires awaitable_in<started_t<Setup>, Executor>
-struct setup_result<Setup, Executor> {
-    using type = awaited_t<started_t<Setup>, Executor>;
-};
-template <class Setup, class Executor = setup_executor_t<Setup>>
-using setup_result_t = typename setup_result<Setup, Executor>::type;
-
-template <class Setup>
-started_t<Setup> start_setup(Setup& setup) {
-    if constexpr (std::invocable<Setup&>) {
-        return std::invoke(setup);
-    } else {
-        return std::move(setup);
-    }
-}
-
-/// Calls `cleanup(resource..., why)`, or without `why` where it does not want to know.
-template <class Cleanup, class... Resource>
-decltype(auto) call_cleanup(Cleanup& cleanup, const exit_status& why, Resource&... resource) {
-    if constexpr (std::invocable<Cleanup&, Resource&..., exit_status>) {
-        return std::invoke(cleanup, resource..., why);
-    } else {
-        return std::invoke(cleanup, resource...);
-    }
-}
-
-template <class Cleanup, class Executor, class... Resource>
-concept cleanup_for = (std::invocable<Cleanup&, Resource&...> || std::invocable<Cleanup&, Resource&..., exit_status>) &&
-                      requires(Cleanup& cleanup, const exit_status& why, Resource&... resource) {
-                          requires std::is_void_v<decltype(call_cleanup(cleanup, why, resource...))> ||
-                                       awaitable_in<decltype(call_cleanup(cleanup, why, resource...)), Executor>;
-                      };
 
 /// The scope that is written by the library for a setup and a cleanup.
 template <class T, class Executor, class Setup, class Cleanup>

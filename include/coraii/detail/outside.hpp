@@ -3,8 +3,8 @@
 #define CORAII_DETAIL_OUTSIDE_HPP
 
 #include "coraii/detail/completion.hpp"
+#include "coraii/detail/registry.hpp"
 #include "coraii/error.hpp"
-#include "coraii/scopes.hpp"
 
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>

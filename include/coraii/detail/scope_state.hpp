@@ -4,11 +4,11 @@
 
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/registry.hpp"
 #include "coraii/detail/signal.hpp"
 #include "coraii/detail/waiter.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/scopes.hpp"
 
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>

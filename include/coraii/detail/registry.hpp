@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_REGISTRY_HPP
+#define CORAII_DETAIL_REGISTRY_HPP
+
+#include "coraii/detail/completion.hpp"
+#include "coraii/detail/erased.hpp"
+#include "coraii/detail/recycler.hpp"
+#include "coraii/scope_info.hpp"
+
+#include <boost/asio/execution_context.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <source_location>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace coraii::detail {
+
+/// What does not depend on the executor. Reference counted: the guard, the holds and the scope's coroutines share it.
+struct scope_record : recycled {
+    scope_record() = default;
+    scope_record(const scope_record&) = delete;
+    scope_record& operator=(const scope_record&) = delete;
+    virtual ~scope_record() = default;
+
+    /// The execution context is being destroyed: the last chance to run the cleanup.
+    virtual void context_dies() noexcept = 0;
+
+    /// Nobody holds the scope any more: its cleanup may begin.
+    virtual void begin_cleanup(deliver how) noexcept = 0;
+
+    void drop_hold(deliver how) noexcept {
+        if (holds_.fetch_sub(1) == 1) {
+            begin_cleanup(how);
+        }
+    }
+
+    // The user's own hold is one of those counted, so that "nobody holds it" and "it was left" are one event.
+    bool try_hold() noexcept {
+        for (unsigned held = holds_.load(); held != 0;) {
+            if (holds_.compare_exchange_weak(held, held + 1)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    friend void intrusive_ptr_add_ref(scope_record* record) noexcept {
+        record->references_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(scope_record* record) noexcept {
+        if (record->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            delete record;
+        }
+    }
+
+    std::atomic<scope_phase> phase_{scope_phase::made};
+    std::atomic<unsigned> holds_{1};
+    std::string name_;
+    std::source_location where_;
+
+private:
+    friend class registry;
+    std::atomic<unsigned> references_{0};
+    std::atomic<bool> listed_{false};
+    std::atomic<std::uint64_t> opened_as_{std::numeric_limits<std::uint64_t>::max()};  // the n-th of its context
+    scope_record* older_ = nullptr;
+    scope_record* newer_ = nullptr;
+    std::chrono::steady_clock::time_point since_;
+};
+
+/// A wait of this context's for something outside it, which may come when the context is no more.
+struct outside_wait : std::enable_shared_from_this<outside_wait> {
+    virtual void forget() noexcept = 0;  // the context is being destroyed
+
+protected:
+    ~outside_wait() = default;
+
+private:
+    friend class registry;
+    outside_wait* previous_ = nullptr;
+    outside_wait* next_ = nullptr;
+};
+
+/// The scopes of one execution context. A service, so that it is told before the context's queue is destroyed.
+class registry : public asio::execution_context::service {
+public:
+    using key_type = registry;
+    inline static asio::execution_context::id id;
+
+    explicit registry(asio::execution_context& context) : service(context) {}
+
+    // Looking a service up takes the context's mutex, so each thread remembers the last one it found, until any
+    // registry is destroyed: a new context may have the old one's address.
+    static registry& of(asio::execution_context& context) {
+        struct memory {
+            asio::execution_context* context;
+            registry* found;
+            std::uint64_t generation;
+        };
+        static thread_local constinit memory last{nullptr, nullptr, 0};
+        const std::uint64_t now = generation_.load(std::memory_order_acquire);
+        if (last.context != &context || last.generation != now) {
+            last = {&context, &asio::use_service<registry>(context), now};
+        }
+        return *last.found;
+    }
+
+    ~registry() override { generation_.fetch_add(1, std::memory_order_release); }
+
+    bool dying() const noexcept { return dying_.load(std::memory_order_acquire); }
+    bool tracking() const noexcept { return tracking_.load(std::memory_order_relaxed); }
+    void track(bool on) noexcept { tracking_.store(on, std::memory_order_relaxed); }
+
+    void add(scope_record& record) {
+        if (tracking()) {
+            record.since_ = std::chrono::steady_clock::now();
+        }
+        const std::lock_guard lock{mutex_};
+        if (!dying() && !record.listed_.exchange(true)) {
+            scope_record* newer = nullptr;
+            scope_record* older = newest_;
+            while (older != nullptr && older->opened_as_.load() > record.opened_as_.load()) {
+                newer = std::exchange(older, older->older_);
+            }
+            record.older_ = older;
+            record.newer_ = newer;
+            (older != nullptr ? older->newer_ : oldest_) = &record;
+            (newer != nullptr ? newer->older_ : newest_) = &record;
+        }
+    }
+
+    void remove(scope_record& record) noexcept {
+        if (record.listed_.load()) {
+            const std::lock_guard lock{mutex_};
+            unlink(record);
+        }
+    }
+
+    template <class F>
+    void for_each(F& visit) {
+        const auto now = std::chrono::steady_clock::now();
+        const std::lock_guard lock{mutex_};
+        for (scope_record* record = oldest_; record != nullptr; record = record->newer_) {
+            const auto since = record->since_ == std::chrono::steady_clock::time_point{} ? now : record->since_;
+            visit(scope_info{record->name_, record->where_, now - since, record->phase_.load()});
+        }
+    }
+
+    // Relaxed counters: each is right by itself, and together they are once nothing runs.
+    void count_opened(scope_record& record) noexcept {
+        record.opened_as_.store(opened_.fetch_add(1, std::memory_order_relaxed), std::memory_order_relaxed);
+    }
+    void count_left(bool abandoned) noexcept {
+        left_.fetch_add(1, std::memory_order_relaxed);
+        if (abandoned) {
+            abandoned_.fetch_add(1, std::memory_order_relaxed);
+        }
+    }
+    void count_cleaned() noexcept { cleaned_.fetch_add(1, std::memory_order_relaxed); }
+    void count_failed() noexcept { failed_.fetch_add(1, std::memory_order_relaxed); }
+    void count_released() noexcept { released_.fetch_add(1, std::memory_order_relaxed); }
+
+    scope_stats stats() const noexcept {
+        scope_stats s;
+        // In this order, what has ended is never more than what had begun.
+        s.cleaned = cleaned_.load();
+        s.failed = failed_.load();
+        const std::uint64_t ended = s.cleaned + s.failed + released_.load();
+        s.abandoned = abandoned_.load();
+        const std::uint64_t left = left_.load();
+        s.opened = opened_.load();
+        s.closing = static_cast<std::size_t>(left - ended);
+        s.open = static_cast<std::size_t>(s.opened - left);
+        return s;
+    }
+
+    void on_cleanup_error(std::function<void(const cleanup_failure&)> handler) {
+        auto shared = std::make_shared<const std::function<void(const cleanup_failure&)>>(std::move(handler));
+        const std::lock_guard lock{mutex_};
+        error_handler_ = std::move(shared);
+    }
+
+    void report(const cleanup_failure& failure) noexcept {
+        try {
+            std::shared_ptr<const std::function<void(const cleanup_failure&)>> handler;
+            {
+                const std::lock_guard lock{mutex_};
+                handler = error_handler_;
+            }
+            if (handler && *handler) {
+                (*handler)(failure);
+                return;
+            }
+        } catch (...) {  // there is nobody left to tell but stderr
+        }
+        print(failure);
+    }
+
+    void add(outside_wait& wait) {
+        const std::lock_guard lock{mutex_};
+        wait.next_ = waits_;
+        if (waits_ != nullptr) {
+            waits_->previous_ = &wait;
+        }
+        waits_ = &wait;
+    }
+    void remove(outside_wait& wait) noexcept {
+        const std::lock_guard lock{mutex_};
+        unlink(wait);
+    }
+
+    // Cleanups that nobody waits for.
+    void background_began() noexcept { background_.fetch_add(1, std::memory_order_relaxed); }
+    void background_ended() {
+        if (background_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            std::vector<drain_waiter> waiters;
+            {
+                const std::lock_guard lock{mutex_};
+                waiters.swap(drain_waiters_);
+            }
+            for (drain_waiter& waiter : waiters) {
+                std::move(waiter)(deliver::posted);
+            }
+        }
+    }
+
+    template <class Handler>
+    void wait_for_background(Handler handler) {
+        completion<Handler> done{std::move(handler)};
+        {
+            const std::lock_guard lock{mutex_};
+            if (background_.load(std::memory_order_acquire) != 0) {
+                drain_waiters_.emplace_back(std::move(done));
+                return;
+            }
+        }
+        std::move(done)(deliver::posted);
+    }
+
+private:
+    using drain_waiter = erased<deliver>;
+
+    // Newest first: what depends on another scope was opened after it.
+    void shutdown() override {
+        dying_.store(true, std::memory_order_release);
+        for (;;) {
+            boost::intrusive_ptr<scope_record> record;
+            {
+                const std::lock_guard lock{mutex_};
+                if (newest_ == nullptr) {
+                    break;
+                }
+                record.reset(newest_);
+                unlink(*record);
+            }
+            record->context_dies();
+        }
+        for (;;) {
+            std::shared_ptr<outside_wait> wait;
+            {
+                const std::lock_guard lock{mutex_};
+                if (waits_ == nullptr) {
+                    break;
+                }
+                wait = waits_->shared_from_this();
+                unlink(*wait);
+            }
+            wait->forget();
+        }
+        std::vector<drain_waiter> waiters;
+        waiters.swap(drain_waiters_);
+    }
+
+    void unlink(outside_wait& wait) noexcept {
+        if (wait.previous_ != nullptr || waits_ == &wait) {
+            (wait.previous_ != nullptr ? wait.previous_->next_ : waits_) = wait.next_;
+            if (wait.next_ != nullptr) {
+                wait.next_->previous_ = wait.previous_;
+            }
+            wait.previous_ = wait.next_ = nullptr;
+        }
+    }
+
+    void unlink(scope_record& record) noexcept {
+        if (record.listed_.exchange(false)) {
+            (record.older_ != nullptr ? record.older_->newer_ : oldest_) = record.newer_;
+            (record.newer_ != nullptr ? record.newer_->older_ : newest_) = record.older_;
+            record.older_ = record.newer_ = nullptr;
+        }
+    }
+
+    static void print(const cleanup_failure& failure) noexcept {
+        const char* what = "an exception that is no std::exception";
+        std::string text;
+        try {
+            std::rethrow_exception(failure.error);
+        } catch (const std::exception& e) {
+            try {
+                text = e.what();
+                what = text.c_str();
+            } catch (...) { what = "an error (no memory left to say which)"; }
+        } catch (...) {}
+        std::fprintf(stderr, "coraii: the cleanup of %.*s%s%s:%u failed: %s\n", static_cast<int>(failure.name.size()),
+                     failure.name.data(), failure.name.empty() ? "the scope at " : " at ", failure.where.file_name(),
+                     static_cast<unsigned>(failure.where.line()), what);
+    }
+
+    inline static std::atomic<std::uint64_t> generation_{1};
+
+    std::atomic<bool> dying_{false};
+    std::atomic<bool> tracking_{false};
+    std::atomic<std::uint64_t> opened_{0}, left_{0}, cleaned_{0}, failed_{0}, released_{0}, abandoned_{0};
+    std::atomic<std::size_t> background_{0};
+
+    std::mutex mutex_;
+    scope_record* oldest_ = nullptr;
+    scope_record* newest_ = nullptr;
+    outside_wait* waits_ = nullptr;
+    std::shared_ptr<const std::function<void(const cleanup_failure&)>> error_handler_;
+    std::vector<drain_waiter> drain_waiters_;
+};
+
+}  // namespace coraii::detail
+
+#endif
