@@ -12,8 +12,11 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <string>
+#include <sys/wait.h>
 #include <thread>
 #include <type_traits>
+#include <unistd.h>
 
 using namespace test;
 
@@ -507,6 +510,29 @@ TEST_CASE("G23: close(status) is what the cleanup is told", "[guard]") {
         CHECK(told.can_await());
         CHECK(told.error() == nullptr);
     }());
+}
+
+TEST_CASE("G22: a guard that is used after close ends the program with a message, and is not undefined", "[guard]") {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::dup2(ends[1], STDERR_FILENO);
+        std::set_terminate([] { ::_exit(42); });
+        const coraii::guard<item> closed;
+        (void)closed->name;
+        ::_exit(0);
+    }
+    ::close(ends[1]);
+    std::string said(512, '\0');
+    const auto n = ::read(ends[0], said.data(), said.size());
+    ::close(ends[0]);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 42);
+    CHECK(n > 0);
+    CHECK(said.starts_with("coraii: a guard was dereferenced that holds no resource"));
 }
 
 // ---- G25

@@ -4,8 +4,9 @@
 
 #include "coraii/detail/keeper.hpp"
 #include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/scope_use.hpp"
+#include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/guard.hpp"
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
