@@ -47,9 +47,7 @@ asio::awaitable<void> run(asio::io_context& context) {
     coraii::guard<char> a = co_await open('a');
     co_await a.close();  // waits for the cleanup, and would throw its error
     std::cout << "after close()\n";
-    {
-        auto b = co_await open('b');
-    }  // a destructor cannot wait: the cleanup goes on in the background
+    { auto b = co_await open('b'); }  // a destructor cannot wait: the cleanup goes on in the background
     std::cout << "after the guard was dropped\n";
     co_await coraii::async_drain(context);
     std::cout << "after async_drain()\n";

@@ -59,9 +59,7 @@ asio::awaitable<void> client(tcp::endpoint server) {
                     throw std::runtime_error(command + " was refused");
                 }
             });
-        } catch (const std::runtime_error& e) {
-            std::cout << "the session failed: " << e.what() << '\n';
-        }
+        } catch (const std::runtime_error& e) { std::cout << "the session failed: " << e.what() << '\n'; }
     }
 }
 

@@ -53,8 +53,8 @@ asio::awaitable<void> run(asio::io_context& context) {
 
     co_await coraii::async_drain(context);
     const coraii::scope_stats stats = coraii::stats(context);
-    std::cout << stats.opened << " opened, " << stats.cleaned << " cleaned, "
-              << stats.open + stats.closing << " open\n";
+    std::cout << stats.opened << " opened, " << stats.cleaned << " cleaned, " << stats.open + stats.closing
+              << " open\n";
     if (ended.index() == 0) {
         std::rethrow_exception(std::get<0>(std::get<0>(ended)));
     }

@@ -17,8 +17,6 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include <sqlite3.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -33,10 +31,12 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <stdlib.h>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
+#include <unistd.h>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -164,9 +164,7 @@ private:
         return c != EOF || !text.empty();
     }
 
-    [[noreturn]] void fail() const {
-        throw input_error{path_ + ": " + std::generic_category().message(errno)};
-    }
+    [[noreturn]] void fail() const { throw input_error{path_ + ": " + std::generic_category().message(errno)}; }
 
     std::string path_;
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
@@ -257,17 +255,18 @@ coraii::async_scope<void> transaction(asio::any_io_executor pool, sqlite3* db) {
 }
 
 void insert(sqlite3_stmt* statement, const line& l, std::int64_t cents) {
-    for (int column = 0; column < 3; ++column) {
-        const std::string& text = l.fields[static_cast<std::size_t>(column)];
-        sqlite3_bind_text64(statement, column + 1, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    sqlite3* db = sqlite3_db_handle(statement);
+    int column = 0;
+    for (const std::string* text : {&l.fields[0], &l.fields[1], &l.fields[2]}) {
+        check(sqlite3_bind_text64(statement, ++column, text->data(), text->size(), SQLITE_TRANSIENT, SQLITE_UTF8), db);
     }
-    sqlite3_bind_int64(statement, 4, cents);
+    check(sqlite3_bind_int64(statement, ++column, cents), db);
     sqlite3_step(statement);
     const int result = sqlite3_reset(statement);  // how the step ended
     if (result == SQLITE_CONSTRAINT) {
-        throw bad_line{l.number, sqlite3_errmsg(sqlite3_db_handle(statement))};
+        throw bad_line{l.number, sqlite3_errmsg(db)};
     }
-    check(result, sqlite3_db_handle(statement));
+    check(result, db);
 }
 
 struct totals {
@@ -345,8 +344,7 @@ asio::awaitable<void> import_batch(job& j, sqlite3* db, sqlite3_stmt* statement,
 asio::awaitable<void> work(job& j, asio::cancellation_signal& stop) {
     co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> asio::awaitable<void> {
         sqlite3* db = *co_await stack.enter(open_connection(j.pool, j.database));
-        sqlite3_stmt* statement =
-            *co_await stack.enter(prepare(j.pool, db, "INSERT INTO orders VALUES (?, ?, ?, ?)"));
+        sqlite3_stmt* statement = *co_await stack.enter(prepare(j.pool, db, "INSERT INTO orders VALUES (?, ?, ?, ?)"));
         for (bool more = true; more && !j.failure;) {
             co_await coraii::with(lease_batch(j), [&](const batch& lines) -> asio::awaitable<void> {
                 more = !lines.empty();
@@ -370,9 +368,7 @@ asio::awaitable<void> keep_working(job& j) {
             if (e.code() != asio::error::operation_aborted) {
                 j.failure = std::current_exception();
             }
-        } catch (...) {
-            j.failure = std::current_exception();
-        }
+        } catch (...) { j.failure = std::current_exception(); }
     }
 }
 
@@ -384,8 +380,8 @@ asio::awaitable<void> import(job& j) {
         }
         sqlite3* db = *co_await stack.enter(open_connection(j.pool, j.database));
         co_await on_pool(j.pool, [db] { execute(db, schema); });
-        sqlite3_stmt* sum = *co_await stack.enter(
-            prepare(j.pool, db, "SELECT count(*), coalesce(sum(amount), 0) FROM orders"));
+        sqlite3_stmt* sum =
+            *co_await stack.enter(prepare(j.pool, db, "SELECT count(*), coalesce(sum(amount), 0) FROM orders"));
         const totals before = co_await on_pool(j.pool, [sum] { return read_totals(sum); });
 
         using namespace asio::experimental::awaitable_operators;
@@ -444,8 +440,6 @@ int main(int argc, char** argv) {
     } catch (const input_error& e) {
         std::cerr << "import_ledger: " << e.what() << '\n';
         return 2;
-    } catch (const std::exception& e) {
-        std::cerr << "import_ledger: " << e.what() << '\n';
-    }
+    } catch (const std::exception& e) { std::cerr << "import_ledger: " << e.what() << '\n'; }
     return 1;
 }

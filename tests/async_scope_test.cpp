@@ -55,6 +55,10 @@ TEST_CASE("async_scope: the pair form takes what Asio can await", "[async_scope]
         const int by_awaitable = co_await coraii::with(std::move(from_awaitable), use);
         CHECK(by_awaitable == 5);
 
+        auto of_functions = coraii::async_scope{open_int, close_int};
+        const int by_functions = co_await coraii::with(std::move(of_functions), use);
+        CHECK(by_functions == 5);
+
         auto from_callable = coraii::async_scope{open_int, [&](int&, coraii::exit_status why) -> awaitable<void> {
                                                      log.push_back(std::string("awaitable ") + to_string(why.reason()));
                                                      co_return;

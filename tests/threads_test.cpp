@@ -10,7 +10,10 @@
 
 #include <atomic>
 #include <latch>
+#include <memory>
 #include <random>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -165,6 +168,29 @@ TEST_CASE("G13: contexts that are stopped at a random moment", "[threads]") {
         }
         // What could not wait was cut short; nothing hangs or leaks, and nothing is cleaned twice.
         CHECK(c.cleaned <= c.opened);
+    }
+}
+
+TEST_CASE("G20: a pool lets go of everything before the one who waits for it goes on", "[threads]") {
+    asio::thread_pool pool{2};
+    for (int round = 0; round < 20 * rounds; ++round) {
+        asio::io_context context;
+        auto owned = std::make_shared<int>(1);
+        const std::weak_ptr<int> watched = owned;
+        bool released = false;
+        const auto work = [&]() -> awaitable<void> {
+            try {
+                auto open = [owned = std::move(owned)] { return *owned; };
+                auto scope = coraii::offload(pool, std::move(open), [](int&) {});
+                co_await coraii::with(std::move(scope), [](int&) -> awaitable<void> {
+                    throw std::runtime_error("body");
+                    co_return;
+                });
+            } catch (const std::runtime_error& e) { released = watched.expired() && std::string{e.what()} == "body"; }
+        };
+        asio::co_spawn(context, work(), asio::detached);
+        context.run();
+        CHECK(released);
     }
 }
 

@@ -15,6 +15,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -60,6 +61,7 @@ public:
     outside_task& operator=(outside_task&&) = delete;
     ~outside_task() {
         if (call_) {
+            f_.reset();
             call_->complete(make_error(errc::offload_stopped));
         }
     }
@@ -67,14 +69,16 @@ public:
     void operator()() {
         std::exception_ptr error;
         try {
-            f_();
+            F f = std::move(*f_);
+            f_.reset();
+            f();
         } catch (...) { error = std::current_exception(); }
         std::exchange(call_, nullptr)->complete(std::move(error));
     }
 
 private:
     std::shared_ptr<outside_call<Handler>> call_;
-    F f_;
+    std::optional<F> f_;  // gone before the waiter goes on: what it owns is the waiter's
 };
 
 /// Calls `f()` on `executor`, and completes with what it threw. `f` may outlive the waiting coroutine: it must own what
