@@ -425,6 +425,48 @@ TEST_CASE("guard: closing in a cancelled coroutine throws before it starts, and 
     CHECK(log == events{"setup a", "cleanup a abandoned", "cleaned a"});
 }
 
+TEST_CASE("G9: a cancel that is still on its way when setup ends does not reach the cleanup", "[cancel]") {
+    const bool drop = GENERATE(false, true);
+    asio::io_context context;
+    events log;
+    asio::cancellation_signal signal;
+    coraii::guard<item> kept;
+    const auto opened = [&](std::exception_ptr, coraii::guard<item> g) {
+        if (!drop) {
+            kept = std::move(g);
+        }
+    };
+    make(form::co_yielded, log, "a",
+         {.cleanup_suspends = true})(asio::bind_cancellation_slot(signal.slot(), asio::bind_executor(context, opened)));
+    signal.emit(cancellation_type::terminal);
+    context.run_for(10ms);
+    kept.reset();
+    finish(context);
+    REQUIRE(log.size() == 3);
+    CHECK(log.back() == "cleaned a");
+}
+
+TEST_CASE("G10: what the body does to throw_if_cancelled stays, what setup does to it does not", "[cancel]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    events log;
+    const auto failing = []() -> coraii::async_scope<int> {
+        co_await asio::this_coro::throw_if_cancelled(false);
+        throw 7;
+        int n = 0;
+        co_yield n;
+    };
+    const auto work = [&]() -> awaitable<void> {
+        (void)co_await coraii::try_with(failing(), [](int&) -> awaitable<void> { co_return; });
+        const bool after_setup = co_await asio::this_coro::throw_if_cancelled();
+        CHECK(after_setup);
+        co_await coraii::with(make(form::pair, log, "a"),
+                              [](item&) -> awaitable<void> { co_await asio::this_coro::throw_if_cancelled(false); });
+        const bool after_body = co_await asio::this_coro::throw_if_cancelled();
+        CHECK_FALSE(after_body);
+    };
+    run(work(), s);
+}
+
 // ---- G11
 
 TEST_CASE("G11: a cleanup that takes too long is cancelled, and close and with fail with cleanup_timeout", "[cancel]") {

@@ -2,9 +2,11 @@
 #include "support/scenario.hpp"
 
 #include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 
 #include <memory>
 #include <string>
+#include <thread>
 
 using namespace test;
 
@@ -208,4 +210,52 @@ TEST_CASE("G18: 10 000 scopes on one stack do not grow the native stack", "[exit
         }
     }
     CHECK(cleaned == depth);
+}
+
+TEST_CASE("exit_stack: one that was moved from can be used", "[exit_stack]") {
+    events log;
+    run([&]() -> awaitable<void> {
+        coraii::exit_stack stack{co_await asio::this_coro::executor};
+        stack.defer([&] { log.push_back("first"); });
+        coraii::exit_stack all = std::move(stack);
+        stack.defer([&] { log.push_back("second"); });
+        co_await stack.close();
+        co_await all.close();
+    }());
+    CHECK(log == events{"second", "first"});
+}
+
+TEST_CASE("exit_stack: may outlive its context, also one that never ran", "[exit_stack]") {
+    auto context = std::make_unique<asio::io_context>();
+    bool cleaned = false;
+    {
+        coraii::exit_stack stack{context->get_executor()};
+        stack.adopt(5, [&](int&) { cleaned = true; });
+        context.reset();
+    }
+    CHECK_FALSE(cleaned);  // nothing has run; the resource was destroyed with the context
+}
+
+TEST_CASE("exit_stack: a scope that lives on another context does not take the caller there", "[exit_stack]") {
+    asio::io_context mine;
+    asio::io_context other;
+    auto work = asio::make_work_guard(other);
+    std::thread thread{[&] { other.run(); }};
+    events log;
+    bool back_home = false;
+    run(
+        [&]() -> awaitable<void> {
+            co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> awaitable<void> {
+                const auto enter_there = [&]() -> awaitable<void> {
+                    co_await stack.enter(make(form::pair, log, "a", {.cleanup_suspends = true}));
+                };
+                co_await asio::co_spawn(other, enter_there, asio::use_awaitable);
+            });
+            back_home = mine.get_executor().running_in_this_thread();
+        }(),
+        mine);
+    work.reset();
+    thread.join();
+    CHECK(back_home);
+    CHECK(log.back() == "cleaned a");
 }

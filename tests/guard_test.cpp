@@ -702,3 +702,54 @@ TEST_CASE("guard: close may complete on another executor than the scope's", "[gu
         context);
     CHECK(log == events{"setup a", "cleanup a completed", "cleaned a", "closed"});
 }
+
+TEST_CASE("G13, G25: in a dying context, too, what holds a scope goes first, whatever began first", "[guard]") {
+    events log;
+    coraii::guard<int> holder;
+    coraii::guard<item> held;
+    {
+        asio::io_context context;
+        gate held_is_open{context};
+        const auto holding = [&]() -> coraii::async_scope<int> {
+            co_await held_is_open.wait();
+            const coraii::scope_hold hold = held.hold();
+            int n = 0;
+            co_yield n;
+            log.push_back("holder cleaned");
+        };
+        asio::co_spawn(context, [&]() -> awaitable<void> { holder = co_await holding(); }, asio::detached);
+        asio::co_spawn(
+            context,
+            [&]() -> awaitable<void> {
+                held = co_await make(form::pair, log, "held");
+                held_is_open.open();
+            },
+            asio::detached);
+        context.run_for(10ms);
+        REQUIRE(holder);
+    }
+    CHECK(log == events{"setup held", "holder cleaned", "cleanup held abandoned", "cleaned held"});
+}
+
+TEST_CASE("G13: a scope in the cleanup of a dying context is never started, and leaks nothing", "[guard]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    events log;
+    coraii::guard<int> kept;
+    {
+        asio::io_context context;
+        const auto scope = [&]() -> coraii::async_scope<int> {
+            int n = 0;
+            co_yield n;
+            const auto local = std::shared_ptr<void>(nullptr, [&](void*) { log.push_back("local"); });
+            log.push_back("cleanup");
+            co_await coraii::with(make(form::pair, log, "inner", {.setup_suspends = true}),
+                                  [](item&) -> awaitable<void> { co_return; });
+            log.push_back("never");
+        };
+        task t{context, [](auto& open, auto& g) -> awaitable<void> { g = co_await open(); }(scope, kept), s};
+        context.run_for(10ms);
+    }
+    REQUIRE(log.size() >= 2);
+    CHECK(log.front() == "cleanup");
+    CHECK(log.back() == "local");
+}

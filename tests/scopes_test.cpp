@@ -62,7 +62,7 @@ TEST_CASE("for_each_scope: with tracking on it sees every scope, by name, place 
     const auto look = [&] {
         coraii::for_each_scope(context, [&](const coraii::scope_info& scope) {
             names.emplace_back(scope.name);
-            phases.push_back(scope.phase);
+            phases.push_back(scope.state);
             lines.push_back(scope.where.line());
             CHECK(std::string{scope.where.file_name()}.find("scopes_test") != std::string::npos);
             CHECK(scope.age >= 0s);

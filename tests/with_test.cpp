@@ -442,3 +442,28 @@ TEST_CASE("G25: with waits for those who hold the scope", "[with]") {
     finish(context);
     CHECK(log == events{"body ends", "cleanup", "with returned"});
 }
+
+TEST_CASE("G13: a context that dies while with waits for a hold still cleans", "[with]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    events log;
+    coraii::scope_hold hold;
+    {
+        asio::io_context context;
+        const auto scope = [&]() -> coraii::async_scope<int> {
+            coraii::scope_handle self = co_await coraii::this_scope;
+            hold = self.hold();
+            int n = 0;
+            const coraii::exit_status why = co_yield n;
+            log.push_back(why.can_await() ? "?" : "cleanup");
+        };
+        const auto work = [&]() -> awaitable<void> {
+            const auto local = std::shared_ptr<void>(nullptr, [&](void*) { log.push_back("caller's local"); });
+            co_await coraii::with(scope(), [](int&) -> awaitable<void> { co_return; });
+            co_await forever();
+        };
+        task t{context, work(), s};
+        context.run_for(10ms);
+    }
+    CHECK(log == events{"cleanup", "caller's local"});
+    hold = {};
+}

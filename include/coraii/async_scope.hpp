@@ -180,8 +180,8 @@ inline constexpr detail::this_scope_t this_scope{};
 /// Thread safety: distinct objects: safe. Shared objects: unsafe.
 template <class T, class Executor>
 class [[nodiscard]] async_scope {
-    static_assert(std::is_void_v<T> || (std::is_object_v<T> && !std::is_array_v<T>),
-                  "coraii::async_scope<T>: T must be an object type or void, not a reference, an array or a function");
+    static_assert(std::is_void_v<T> || (std::is_object_v<T> && !std::is_array_v<T> && !std::is_const_v<T>),
+                  "coraii::async_scope<T>: T must be an object type or void, not a reference, an array or const");
 
 public:
     using value_type = T;

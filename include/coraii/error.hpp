@@ -66,12 +66,15 @@ inline boost::system::error_code make_error_code(errc e) noexcept {
 
 namespace detail {
 
-inline std::exception_ptr make_error(errc e) {
-    return std::make_exception_ptr(boost::system::system_error(make_error_code(e)));
-}
-
 [[noreturn]] inline void throw_error(errc e) {
     throw boost::system::system_error(make_error_code(e));
+}
+
+/// Never throws: without memory for the error, it is the `std::bad_alloc`.
+inline std::exception_ptr make_error(errc e) noexcept {
+    try {
+        throw_error(e);
+    } catch (...) { return std::current_exception(); }
 }
 
 }  // namespace detail

@@ -94,7 +94,7 @@ async_scope<T, Executor> adopted_scope(std::unique_ptr<T> resource, F cleanup) {
 /// begins, and one that fails stops none of the others.
 ///
 /// Get one from `with(make_exit_stack(), ...)`, or make one for an executor and close it. Move-only; moving takes all
-/// scopes out of the source, which keeps the resources open beyond the scope the stack came from.
+/// scopes out of the source, which stays usable, and keeps the resources open beyond the scope the stack came from.
 ///
 /// Effects of the destructor: as of a guard's, for all scopes, in the background, and still one after another.
 /// Thread safety: distinct objects: safe. Shared objects: unsafe.
@@ -104,11 +104,11 @@ public:
     using executor_type = Executor;
 
     explicit basic_exit_stack(Executor executor) : executor_{std::move(executor)} {}
-    basic_exit_stack(basic_exit_stack&&) noexcept = default;
+    basic_exit_stack(basic_exit_stack&& other) noexcept
+        : scopes_{std::exchange(other.scopes_, {})}, executor_{other.executor_} {}
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
-        scopes_.swap(other.scopes_);
-        std::swap(executor_, other.executor_);
-        other.scopes_.clear();
+        const auto dropped = std::exchange(scopes_, std::exchange(other.scopes_, {}));
+        executor_ = other.executor_;
         return *this;
     }
     ~basic_exit_stack() = default;
@@ -137,7 +137,8 @@ public:
     }
 
     /// Keeps a resource that exists already; `cleanup(T&)` or `cleanup(T&, exit_status)` cleans it.
-    /// Exception safety: if there is no memory, the resource is destroyed without its cleanup.
+    /// Exception safety: if there is no memory, or the context is destroyed before it runs again, the resource is
+    ///   destroyed without its cleanup.
     template <class T, class F>
     T& adopt(T resource, F cleanup, std::source_location where = std::source_location::current()) {
         static_assert(detail::cleanup_for<F, Executor, T>,
@@ -154,7 +155,8 @@ public:
     ///
     /// Handler signature: `void(std::exception_ptr)`: the first error of a cleanup; later ones go to `on_cleanup_error`,
     ///   and the scopes below a failed one are told `failed`.
-    /// Cancellation, Executor: as for `guard::close`.
+    /// Cancellation: a cancel before the first cleanup begins drops the scopes; from then on none.
+    /// Executor: as for `guard::close`.
     template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
     [[nodiscard]] auto close(Token&& token = Token()) {
         return close(exit_status{exit_reason::completed}, std::forward<Token>(token));

@@ -112,7 +112,8 @@ namespace detail {
 ///   `on_cleanup_error`. Guards that are dropped together are cleaned concurrently, unless one scope holds the other.
 /// Lifetime: the resource lives until the cleanup ends. A guard may outlive the execution context, which cleans what is
 ///   still open when it is destroyed, as far as that goes without waiting; the guard must not be dereferenced then.
-/// Thread safety: as a `std::unique_ptr`. It may be dropped or closed on any thread.
+/// Thread safety: as a `std::unique_ptr`. It may be dropped or closed on any thread, but not while the execution context
+///   is being destroyed on another.
 template <class T, class Executor = asio::any_io_executor>
 class [[nodiscard]] guard {
 public:

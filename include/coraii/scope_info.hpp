@@ -42,7 +42,7 @@ struct scope_info {
     std::string_view name;
     std::source_location where;
     std::chrono::steady_clock::duration age;  ///< since its setup began
-    scope_phase phase;
+    scope_phase state;
 };
 
 }  // namespace coraii

@@ -67,12 +67,15 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         }
     } else {
         state->start_inline(executor);
-        co_await run_coroutine<Executor>{*state};
-        co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+        std::exception_ptr setup_error;
+        try {
+            co_await run_coroutine<Executor>{*state};
+        } catch (...) { setup_error = std::current_exception(); }
+        co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);  // setup's setting is its own
         if (!state->paused_) {
-            throw_error(errc::no_value);
+            std::rethrow_exception(setup_error ? setup_error : make_error(errc::no_value));
         }
-        state->opened();
+        state->opened(false);
     }
 
     pending_result<R> result;
@@ -102,11 +105,12 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
             co_await until{[] { return false; },
                            [&state](auto handler) { state->park_until_unheld(std::move(handler)); }};
         }
+        const bool as_the_body_left_it = co_await asio::this_coro::throw_if_cancelled();
         std::exception_ptr cleanup_error;
         try {
             co_await run_coroutine<Executor>{*state};
         } catch (...) { cleanup_error = std::current_exception(); }
-        co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
+        co_await asio::this_coro::throw_if_cancelled(as_the_body_left_it);
         state->finish(std::move(cleanup_error));
     }
     use.over = true;

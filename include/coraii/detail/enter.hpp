@@ -11,6 +11,7 @@
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 
 #include <exception>
@@ -31,7 +32,7 @@ void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
     if (slot.is_connected()) {
         slot.assign(forward_cancellation{scope_ptr<Executor>{&state}});
     }
-    state.waiter_.set([&state, handler = std::move(handler), bind](deliver how) mutable {
+    state.when_opened_.set([&state, handler = std::move(handler), bind](deliver how) mutable {
         asio::get_associated_cancellation_slot(handler).clear();
         if (how == deliver::posted) {
             const auto executor = asio::get_associated_executor(handler);
@@ -69,7 +70,7 @@ struct initiate_enter {
                         };
                     });
         state->start_keeper(executor);
-        state->waiter_.asked();
+        state->when_opened_.asked();
     }
 };
 
@@ -80,7 +81,7 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
     state.cancellable_ = caller.slot().is_connected();
     return until{[&state, executor] {
                      state.start_keeper(executor);
-                     return state.waiter_.has_happened();
+                     return state.when_opened_.has_happened();
                  },
                  [&state, caller, before](auto handler) {
                      when_opened(state, std::move(handler),
@@ -88,7 +89,7 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
                      if (caller.cancelled() != before) {  // setup's own first steps asked for it
                          state.signal_.emit(caller.cancelled());
                      }
-                     state.waiter_.asked();
+                     state.when_opened_.asked();
                  }};
 }
 
@@ -97,18 +98,17 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
 template <class Executor>
 auto leave_kept(scope_state<Executor>& state, exit_status status) {
     return until{[&state, status = std::move(status)]() mutable {
-                     state.waiter_.expect();
-                     return !state.leave(std::move(status), true) || state.waiter_.has_happened();
+                     return !state.leave(std::move(status), true) || state.when_cleaned_.has_happened();
                  },
                  [&state](auto handler) {
-                     state.waiter_.set([handler = std::move(handler)](deliver how) mutable {
+                     state.when_cleaned_.set([handler = std::move(handler)](deliver how) mutable {
                          if (how == deliver::posted) {
                              asio::post(std::move(handler));
                          } else {
-                             std::move(handler)();
+                             asio::dispatch(std::move(handler));  // it may have another executor than the scope
                          }
                      });
-                     state.waiter_.asked();
+                     state.when_cleaned_.asked();
                  }};
 }
 

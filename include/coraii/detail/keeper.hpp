@@ -97,17 +97,8 @@ until(Ready, Initiate) -> until<Ready, Initiate>;
 
 /// The coroutine that keeps a scope: it awaits setup, is parked while the resource is in use, and awaits the cleanup.
 template <class Executor>
-asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state, keep_from first) {
-    struct if_destroyed {
-        scope_state<Executor>& state;
-        bool over = false;
-        ~if_destroyed() {
-            if (!over) {
-                state.cut_short();
-            }
-        }
-    } guard{*state};
-
+asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first) {
+    const scope_ptr<Executor> state = kept.state;
     std::exception_ptr error;
     if (first == keep_from::setup) {
         if (state->cancellable_) {
@@ -118,13 +109,15 @@ asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state,
             co_await run_coroutine<Executor>{*state};
         } catch (...) { error = std::current_exception(); }
         if (!state->paused_) {
-            guard.over = true;
+            kept.state = nullptr;
             state->setup_failed(std::move(error));
             co_return;
         }
         if (state->cancellable_) {
-            // Forget a cancel that came too late: it would stop the cleanup.
-            co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+            // Forget a cancel that came too late, also if it is still on its way here: it would stop the cleanup.
+            co_await asio::this_coro::reset_cancellation_state([keeping = state.get()](asio::cancellation_type_t type) {
+                return keeping->timed_out() ? type : asio::cancellation_type::none;
+            });
         }
         co_await until{[] { return false; }, [&state](auto handler) { state->park(std::move(handler)); }};
     }
@@ -136,7 +129,7 @@ asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state,
             co_await run_coroutine<Executor>{*state};
         } catch (...) { error = std::current_exception(); }
     }
-    guard.over = true;
+    kept.state = nullptr;
     state->finish(std::move(error));
 }
 

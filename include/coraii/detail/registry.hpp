@@ -123,11 +123,13 @@ public:
     bool tracking() const noexcept { return tracking_.load(std::memory_order_relaxed); }
     void track(bool on) noexcept { tracking_.store(on, std::memory_order_relaxed); }
 
+    /// Lists a scope, in the order of opening; what has not opened yet is the newest. Again when it opens.
     void add(scope_record& record) {
-        if (tracking()) {
+        const std::lock_guard lock{mutex_};
+        if (tracking() && record.since_ == std::chrono::steady_clock::time_point{}) {
             record.since_ = std::chrono::steady_clock::now();
         }
-        const std::lock_guard lock{mutex_};
+        unlink(record);
         if (!dying() && !record.listed_.exchange(true)) {
             scope_record* newer = nullptr;
             scope_record* older = newest_;
@@ -228,6 +230,9 @@ public:
             std::vector<drain_waiter> waiters;
             {
                 const std::lock_guard lock{mutex_};
+                if (background_.load(std::memory_order_acquire) != 0) {
+                    return;  // another began meanwhile
+                }
                 waiters.swap(drain_waiters_);
             }
             for (drain_waiter& waiter : waiters) {

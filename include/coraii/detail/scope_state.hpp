@@ -38,8 +38,23 @@ using scope_ptr = boost::intrusive_ptr<scope_state<Executor>>;
 
 enum class keep_from : bool { setup, cleanup };
 
+/// A keeper's part in a scope. A parameter of it, so that it also tells of a keeper destroyed before its first step.
 template <class Executor>
-asio::awaitable<void, Executor> keep_scope(own_frame, scope_ptr<Executor> state, keep_from first);
+struct kept_scope {
+    explicit kept_scope(scope_ptr<Executor> scope) noexcept : state{std::move(scope)} {}
+    kept_scope(kept_scope&& other) noexcept : state{std::move(other.state)} {}
+    kept_scope& operator=(kept_scope&&) = delete;
+    ~kept_scope() {
+        if (state && state->spawned()) {
+            state->cut_short();
+        }
+    }
+
+    scope_ptr<Executor> state;
+};
+
+template <class Executor>
+asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first);
 
 /// What a keeper is spawned with: its cancellation slot, and the state that has the signal, which Asio uses to the very
 /// end. It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.
@@ -78,7 +93,6 @@ public:
     /// Setup in a keeper of its own. The caller has set the waiter, or asks `has_happened()` afterwards.
     void start_keeper(const Executor& executor) {
         start(executor);
-        registry_->add(*this);
         try {
             if (timeout_ > timeout_.zero()) {
                 deadline_ = std::make_unique<timer>(executor);
@@ -87,25 +101,23 @@ public:
         } catch (...) {
             error_ = std::current_exception();
             end();
-            waiter_.happen();
+            when_opened_.happen();
         }
     }
 
     /// Setup in the caller's own coroutine.
-    void start_inline(const Executor& executor) {
-        start(executor);
-        if (registry_->tracking()) {
-            registry_->add(*this);
-        }
-    }
+    void start_inline(const Executor& executor) { start(executor); }
 
     bool inline_possible() const noexcept {
         return std::same_as<Executor, asio::any_io_executor> && timeout_ == timeout_.zero();
     }
 
     /// The coroutine is at its `co_yield`.
-    void opened() noexcept {
+    void opened(bool kept) noexcept {
         registry_->count_opened(*this);
+        if (kept || registry_->tracking()) {
+            registry_->add(*this);
+        }
         phase_.store(scope_phase::open);
     }
 
@@ -114,11 +126,11 @@ public:
     void park(Handler handler) {
         const scope_ptr<Executor> alive{this};
         parked_ = std::move(handler);
-        opened();
+        opened(true);
         if (holds_.load() == 0) {
             begin_cleanup(deliver::dispatched);
         } else {
-            waiter_.happen();
+            when_opened_.happen();
         }
     }
 
@@ -128,7 +140,7 @@ public:
         if (left_) {
             registry_->background_ended();
         }
-        waiter_.happen();
+        when_opened_.happen();
     }
 
     // ---- leaving
@@ -151,13 +163,13 @@ public:
 
     /// True if nobody else holds the scope, and the caller may run the cleanup itself.
     bool leave_inline(exit_status status) noexcept {
-        left_ = true;
         status_ = std::move(status);
         waited_ = true;
         unsigned only_mine = 1;
         if (!holds_.compare_exchange_strong(only_mine, 0)) {
             return false;
         }
+        left_ = true;
         claim_cleanup();
         return true;
     }
@@ -167,6 +179,8 @@ public:
     void park_until_unheld(Handler handler) {
         const scope_ptr<Executor> alive{this};
         parked_ = std::move(handler);
+        registry_->add(*this);  // nobody else knows of the parked coroutine if the context dies
+        left_ = true;
         drop_hold(deliver::posted);
     }
 
@@ -201,7 +215,9 @@ public:
         if (phase_.load() != scope_phase::open || (!parked_ && !detached_)) {
             return;  // its coroutine is in the middle of something, and is destroyed with the context
         }
-        left_ = true;
+        if (!std::exchange(left_, true)) {
+            registry_->background_began();
+        }
         status_ = status_.without_await();
         last_turn_ = true;
         run_cleanup();
@@ -230,7 +246,7 @@ public:
             below->drop_hold(deliver::posted);
         }
         if (waited_) {
-            waiter_.happen();
+            when_cleaned_.happen();
         } else {
             registry_->background_ended();
         }
@@ -248,7 +264,8 @@ public:
         if (cleaning) {
             registry_->count_failed();
         }
-        waiter_.forget();
+        when_opened_.forget();
+        when_cleaned_.forget();
         if (left_ && !waited_) {
             registry_->background_ended();
         }
@@ -257,7 +274,10 @@ public:
         }
     }
 
-    // ---- what the coroutine's promise and its awaiters need
+    // ---- what the coroutine's promise, its awaiters and its keeper need
+
+    bool timed_out() const noexcept { return timed_out_; }
+    bool spawned() const noexcept { return spawned_.load(); }
 
     void destroy_coroutine() noexcept { const auto gone = std::move(coroutine_); }
 
@@ -286,7 +306,8 @@ public:
     std::chrono::steady_clock::duration timeout_{};
     exit_status status_;
     std::exception_ptr error_;  // for the waiter: what setup threw, or cleanup
-    waiter waiter_;
+    waiter when_opened_;  // or setup has failed
+    waiter when_cleaned_;
     signal signal_;  // the keeper's
     boost::intrusive_ptr<scope_record> below_;  // held until this one is clean (exit_stack)
 
@@ -295,12 +316,17 @@ private:
         executor_.emplace(executor);
         registry_ = &registry::of(asio::query(executor, asio::execution::context));
         phase_.store(scope_phase::setting_up);
+        if (registry_->tracking()) {
+            registry_->add(*this);
+        }
     }
 
     void spawn_keeper(const Executor& executor, keep_from first) {
         const bool needs_slot = cancellable_ || deadline_;
-        asio::co_spawn(executor, keep_scope<Executor>(own_frame{}, scope_ptr<Executor>{this}, first),
+        asio::co_spawn(executor,
+                       keep_scope<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}}, first),
                        keeper_end{needs_slot ? signal::slot{signal_} : signal::slot{}, this});
+        spawned_.store(true);
     }
 
     bool claim_cleanup() noexcept {
@@ -349,6 +375,7 @@ private:
     erased<> parked_;
     std::unique_ptr<timer> deadline_;
     std::atomic<bool> starting_{false};
+    std::atomic<bool> spawned_{false};  // the keeper: from then on it answers for the scope
     bool left_ = false;
     bool waited_ = false;
     bool detached_ = false;  // from the coroutine that awaited it inline

@@ -44,15 +44,14 @@ void leave_and_notify(Handler handler, scope_use<Executor> use, exit_status stat
     if (!use) {
         return std::move(done)(deliver::posted);
     }
-    const scope_ptr<Executor> state = use.take();
-    state->waiter_.expect();
-    state->waiter_.set([done = std::move(done), scope = state.get()](deliver how) mutable {
+    use->when_cleaned_.set([done = std::move(done), scope = use.get().get()](deliver how) mutable {
         std::move(done)(how, std::exchange(scope->error_, nullptr));
     });
+    const scope_ptr<Executor> state = use.take();  // not before: what threw so far has dropped the guard
     if (!state->leave(std::move(status), true)) {
-        state->waiter_.happen();
+        state->when_cleaned_.happen();
     }
-    state->waiter_.asked();
+    state->when_cleaned_.asked();
 }
 
 }  // namespace coraii::detail

@@ -14,8 +14,6 @@ namespace coraii::detail {
 /// its own initiating function, so when the event comes first it is the asker who posts it.
 class waiter {
 public:
-    void expect() noexcept { state_.store(state::asking, std::memory_order_relaxed); }
-
     template <class Completion>
     void set(Completion&& completion) {
         completion_ = std::forward<Completion>(completion);
