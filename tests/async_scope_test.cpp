@@ -260,7 +260,7 @@ TEST_CASE("errc: every value has a message of its own in the category coraii", "
         const boost::system::error_code code = static_cast<coraii::errc>(value);
         CHECK(std::string{code.category().name()} == "coraii");
         CHECK(code.message() != "unknown coraii error");
-        CHECK(std::find(messages.begin(), messages.end(), code.message()) == messages.end());
+        CHECK(std::ranges::find(messages, code.message()) == messages.end());
         messages.push_back(code.message());
     }
 }

@@ -467,3 +467,23 @@ TEST_CASE("G13: a context that dies while with waits for a hold still cleans", "
     CHECK(log == events{"cleanup", "caller's local"});
     hold = {};
 }
+
+TEST_CASE("G13: a coroutine that has a handle to itself does not outlive the context", "[with]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    bool destroyed = false;
+    {
+        asio::io_context context;
+        const auto scope = [&]() -> coraii::async_scope<coraii::scope_handle> {
+            const auto local = std::shared_ptr<void>(nullptr, [&](void*) { destroyed = true; });
+            coraii::scope_handle self = co_await coraii::this_scope;
+            co_yield self;
+            co_await turn();
+        };
+        const auto work = [&]() -> awaitable<void> {
+            co_await coraii::with(scope(), [](coraii::scope_handle&) { return forever(); });
+        };
+        task t{context, work(), s};
+        context.run_for(10ms);
+    }
+    CHECK(destroyed);
+}

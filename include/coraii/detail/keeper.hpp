@@ -99,6 +99,7 @@ until(Ready, Initiate) -> until<Ready, Initiate>;
 template <class Executor>
 asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first) {
     const scope_ptr<Executor> state = kept.state;
+    state->set_spawned();  // in a context's last turn, it may be over before it is back from being spawned
     std::exception_ptr error;
     if (first == keep_from::setup) {
         if (state->cancellable_) {

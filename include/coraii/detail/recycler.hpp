@@ -57,11 +57,11 @@ private:
     struct thread_end {
         ~thread_end() {
             ended_ = true;
-            for (std::size_t bin = 0; bin < bins; ++bin) {
-                while (free_[bin] != nullptr) {
-                    block* next = free_[bin]->next;
-                    ::operator delete(free_[bin]);
-                    free_[bin] = next;
+            for (block*& first : free_) {
+                while (first != nullptr) {
+                    block* next = first->next;
+                    ::operator delete(first);
+                    first = next;
                 }
             }
         }

@@ -278,6 +278,7 @@ public:
 
     bool timed_out() const noexcept { return timed_out_; }
     bool spawned() const noexcept { return spawned_.load(); }
+    void set_spawned() noexcept { spawned_.store(true); }
 
     void destroy_coroutine() noexcept { const auto gone = std::move(coroutine_); }
 
@@ -326,7 +327,7 @@ private:
         asio::co_spawn(executor,
                        keep_scope<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}}, first),
                        keeper_end{needs_slot ? signal::slot{signal_} : signal::slot{}, this});
-        spawned_.store(true);
+        set_spawned();
     }
 
     bool claim_cleanup() noexcept {
