@@ -198,6 +198,7 @@ TEST_CASE("G2: a completion that is never delivered counts as a dropped guard", 
         asio::io_context context;
         std::future<coraii::guard<item>> future =
             make(form::pair, log, "a", {.setup_suspends = true})(asio::bind_executor(context, asio::use_future));
+        CHECK(future.valid());
         context.run_one();
         context.run_one();
     }

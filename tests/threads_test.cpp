@@ -92,7 +92,7 @@ TEST_CASE("G20, G25: holds are dropped on foreign threads while guards are close
             auto future = counted(c, i % 3)(asio::bind_executor(pick(pool, strand), asio::use_future));
             guards.push_back(future.get());
         }
-        std::latch ready{2 * tasks};
+        std::latch ready{2L * tasks};
         for (int i = 0; i < tasks; ++i) {
             auto& g = guards[static_cast<std::size_t>(i)];
             threads.emplace_back([&ready, hold = g.hold()]() mutable {

@@ -200,7 +200,7 @@ TEST_CASE("G15: a cleanup that fails stops none of the others", "[with]") {
 TEST_CASE("with: scopes of void give the body no argument", "[with]") {
     const auto s = GENERATE(slot::none, slot::connected);
     events log;
-    const auto entry = [&](std::string name) -> coraii::async_scope<void> {
+    const auto entry = [&](const std::string& name) -> coraii::async_scope<void> {
         return coraii::async_scope<void>{[](events& l, std::string n) -> awaitable<void> {
                                              l.push_back("enter " + n);
                                              co_return;

@@ -33,8 +33,10 @@ long allocations = 0;
 
 #if defined(__GLIBC__)
 extern "C" {
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the C library's own names
 void* __libc_malloc(std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 void* malloc(std::size_t size) noexcept {
     ++allocations;
     return __libc_malloc(size);
