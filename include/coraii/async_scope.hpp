@@ -294,10 +294,11 @@ struct scope_access {
 
 template <class Object>
 using entered_by_t = awaited_t<decltype(std::declval<Object&>().enter()),
-                               typename executor_of<decltype(std::declval<Object&>().enter())>::type>;
+                               typename awaitable_traits<decltype(std::declval<Object&>().enter())>::executor_type>;
 
 template <class T, class Object>
-async_scope<T, typename executor_of<decltype(std::declval<Object&>().enter())>::type> scope_from_object(Object object) {
+async_scope<T, typename awaitable_traits<decltype(std::declval<Object&>().enter())>::executor_type> scope_from_object(
+    Object object) {
     const auto leave = [&object](const exit_status& why) {
         if constexpr (requires { object.exit(why); }) {
             return object.exit(why);

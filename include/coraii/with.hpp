@@ -3,6 +3,7 @@
 #define CORAII_WITH_HPP
 
 #include "coraii/async_scope.hpp"
+#include "coraii/detail/awaited.hpp"
 #include "coraii/detail/enter.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/scope_state.hpp"
@@ -66,7 +67,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
             std::rethrow_exception(std::exchange(state->error_, nullptr));
         }
     } else {
-        state->start_inline(executor);
+        state->start(executor);
         std::exception_ptr setup_error;
         try {
             co_await run_coroutine<Executor>{*state};
@@ -141,18 +142,6 @@ template <class Body, class Resources>
 struct body_result;
 template <class Body, class... Resources>
 struct body_result<Body, std::tuple<Resources...>> : std::invoke_result<Body&, Resources...> {};
-
-template <class X>
-struct awaitable_traits {
-    static constexpr bool is_awaitable = false;
-    using value_type = void;
-};
-template <class R, class E>
-struct awaitable_traits<asio::awaitable<R, E>> {
-    static constexpr bool is_awaitable = true;
-    using value_type = R;
-    using executor_type = E;
-};
 
 /// What the body of `with` returns, given the resources of all its scopes; `void*` if it cannot be called with them.
 template <class Body, class Resources, class = void>

@@ -25,13 +25,17 @@ using awaited_t =
 template <class X, class Executor>
 concept awaitable_in = requires { typename awaited_t<X, Executor>; };
 
+/// The parts of an `asio::awaitable`; of anything else, only the executor it would be awaited on by default.
 template <class X>
-struct executor_of {
-    using type = asio::any_io_executor;
+struct awaitable_traits {
+    static constexpr bool is_awaitable = false;
+    using executor_type = asio::any_io_executor;
 };
 template <class T, class Executor>
-struct executor_of<asio::awaitable<T, Executor>> {
-    using type = Executor;
+struct awaitable_traits<asio::awaitable<T, Executor>> {
+    static constexpr bool is_awaitable = true;
+    using value_type = T;
+    using executor_type = Executor;
 };
 
 struct not_a_setup {};
@@ -49,7 +53,7 @@ template <class Setup>
 using started_t = typename started<Setup>::type;
 
 template <class Setup>
-using setup_executor_t = typename executor_of<started_t<Setup>>::type;
+using setup_executor_t = typename awaitable_traits<started_t<Setup>>::executor_type;
 
 template <class Setup, class Executor>
 struct setup_result {

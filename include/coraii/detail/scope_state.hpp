@@ -90,6 +90,16 @@ public:
 
     // ---- starting
 
+    /// Setup begins, in the caller's own coroutine if not in a keeper.
+    void start(const Executor& executor) {
+        executor_.emplace(executor);
+        registry_ = &registry::of(asio::query(executor, asio::execution::context));
+        phase_.store(scope_phase::setting_up);
+        if (registry_->tracking()) {
+            registry_->add(*this);
+        }
+    }
+
     /// Setup in a keeper of its own. The caller has set the waiter, or asks `has_happened()` afterwards.
     void start_keeper(const Executor& executor) {
         start(executor);
@@ -104,9 +114,6 @@ public:
             when_opened_.happen();
         }
     }
-
-    /// Setup in the caller's own coroutine.
-    void start_inline(const Executor& executor) { start(executor); }
 
     bool inline_possible() const noexcept {
         return std::same_as<Executor, asio::any_io_executor> && timeout_ == timeout_.zero();
@@ -313,15 +320,6 @@ public:
     boost::intrusive_ptr<scope_record> below_;  // held until this one is clean (exit_stack)
 
 private:
-    void start(const Executor& executor) {
-        executor_.emplace(executor);
-        registry_ = &registry::of(asio::query(executor, asio::execution::context));
-        phase_.store(scope_phase::setting_up);
-        if (registry_->tracking()) {
-            registry_->add(*this);
-        }
-    }
-
     void spawn_keeper(const Executor& executor, keep_from first) {
         const bool needs_slot = cancellable_ || deadline_;
         asio::co_spawn(executor,
