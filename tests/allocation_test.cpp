@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "coraii/testing/allocations.hpp"
 #include "support/scenario.hpp"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -7,7 +8,6 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_future.hpp>
 
-#include <cerrno>
 #include <cstdlib>
 #include <exception>
 #include <future>
@@ -15,30 +15,11 @@
 
 using namespace test;
 
-// Asio takes memory by aligned_alloc, and the standard library by malloc: both are counted, and can be refused. The
-// sanitizers bring an allocator of their own, so there these tests are left out.
+namespace allocations = coraii::testing::allocations;
+
+// The sanitizers bring an allocator of their own, and Asio's caches are of no use under it: there these tests are left
+// out.
 #if defined(__GLIBC__) && !CORAII_TEST_SANITIZED
-
-namespace {
-thread_local long allocations = 0;
-thread_local bool refuse = false;
-}  // namespace
-
-extern "C" {
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the C library's own names
-void* __libc_malloc(std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
-
-void* malloc(std::size_t size) noexcept {
-    ++allocations;
-    return refuse ? nullptr : __libc_malloc(size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
-    ++allocations;
-    return refuse ? nullptr : __libc_memalign(alignment, size);
-}
-}
 
 namespace {
 
@@ -69,11 +50,11 @@ long allocations_a_thousand_rounds(slot s, Round round) {
         for (int i = 0; i < 100; ++i) {  // fills the caches
             co_await round();
         }
-        const long before = allocations;
+        const long before = allocations::made();
         for (int i = 0; i < 1000; ++i) {
             co_await round();
         }
-        counted = allocations - before;
+        counted = allocations::made() - before;
     };
     asio::io_context context;
     task t{context, work(), s};
@@ -102,10 +83,10 @@ awaitable<void> shielded_by_hand() {
 }  // namespace
 
 TEST_CASE("G21: the counting counts", "[allocation]") {
-    const long before = allocations;
+    const long before = allocations::made();
     delete new int{1};
     std::free(std::aligned_alloc(64, 64));
-    CHECK(allocations - before == 2);
+    CHECK(allocations::made() - before == 2);
 }
 
 TEST_CASE("G21: with, in the steady state, allocates nothing without a slot", "[allocation]") {
@@ -163,9 +144,8 @@ TEST_CASE("G12: dropping a guard needs no memory, here or on another thread", "[
     context.run_for(10ms);
     auto g = future.get();
     const auto drop = [&g] {
-        refuse = true;
+        const allocations::failing no_memory;
         g.reset();
-        refuse = false;
     };
     if (here) {
         asio::post(executor, drop);
@@ -189,9 +169,10 @@ TEST_CASE("G12: where the executor's queue has no memory, the context cleans up 
         auto future = scope()(asio::bind_executor(asio::make_strand(context), asio::use_future));
         context.run_for(10ms);
         auto g = future.get();
-        refuse = true;
-        g.reset();
-        refuse = false;
+        {
+            const allocations::failing no_memory;
+            g.reset();
+        }
         CHECK_FALSE(cleaned);
     }
     CHECK(cleaned);

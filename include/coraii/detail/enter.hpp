@@ -26,7 +26,7 @@ template <class Executor, class Handler, class Bind>
 void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
     struct forward_cancellation {
         scope_ptr<Executor> state;
-        void operator()(asio::cancellation_type_t type) const { state->signal_.emit(type); }
+        void operator()(asio::cancellation_type_t type) const { state->cancel_setup(type); }
     };
     auto slot = asio::get_associated_cancellation_slot(handler);
     if (slot.is_connected()) {
@@ -87,7 +87,7 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
                      when_opened(state, std::move(handler),
                                  [](auto waiting, scope_state<Executor>&) { return waiting; });
                      if (caller.cancelled() != before) {  // setup's own first steps asked for it
-                         state.signal_.emit(caller.cancelled());
+                         state.cancel_setup(caller.cancelled());
                      }
                      state.when_opened_.asked();
                  }};

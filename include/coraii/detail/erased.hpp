@@ -4,47 +4,101 @@
 
 #include "coraii/detail/recycler.hpp"
 
-#include <memory>
+#include <cstddef>
+#include <new>
 #include <type_traits>
 #include <utility>
 
 namespace coraii::detail {
 
-/// A move-only function that is called once, or destroyed without that. In recycled memory: Asio's own erased handlers
-/// share two cached blocks with everything else a thread does.
+/// A move-only function that is called once, or destroyed without that. A small one, such as the handler of a waiting
+/// coroutine, is kept in place; others in recycled memory: Asio's own erased handlers share two cached blocks with
+/// everything else a thread does.
 template <class... Args>
 class erased {
 public:
+    /// True if keeping an `F` takes no memory.
+    template <class F>
+    static constexpr bool fits =
+        sizeof(F) <= sizeof(void*) * 5 && alignof(F) <= alignof(void*) && std::is_nothrow_move_constructible_v<F>;
+
     erased() = default;
     template <class F>
         requires(!std::is_same_v<std::remove_cvref_t<F>, erased>)
-    erased(F&& function) : held_{new holder<std::decay_t<F>>{std::forward<F>(function)}} {}
+    erased(F&& function) {
+        using function_type = std::decay_t<F>;
+        if constexpr (fits<function_type>) {
+            held_ = ::new (static_cast<void*>(place_)) placed<function_type>{std::forward<F>(function)};
+        } else {
+            held_ = new allocated<function_type>{std::forward<F>(function)};
+        }
+    }
+    erased(erased&& other) noexcept : held_{other.move_to(place_)} {}
+    erased& operator=(erased&& other) noexcept {
+        if (this != &other) {
+            reset();
+            held_ = other.move_to(place_);
+        }
+        return *this;
+    }
+    ~erased() { reset(); }
 
     explicit operator bool() const noexcept { return held_ != nullptr; }
 
+    /// Nothing is held any more when the function is called.
     void operator()(Args... args) && {
-        const std::unique_ptr<holder_base> held = std::move(held_);
-        held->call(args...);
+        erased called{std::move(*this)};
+        called.held_->call(args...);
     }
 
 private:
-    struct holder_base : recycled {
-        holder_base() = default;
-        holder_base(const holder_base&) = delete;
-        holder_base& operator=(const holder_base&) = delete;
-        virtual ~holder_base() = default;
+    struct holder {
+        holder() = default;
+        holder(const holder&) = delete;
+        holder& operator=(const holder&) = delete;
         virtual void call(Args... args) = 0;
+        virtual holder* move_to(void* place) noexcept = 0;
+        virtual void destroy() noexcept = 0;
+
+    protected:
+        ~holder() = default;
     };
 
     template <class F>
-    struct holder final : holder_base {
-        explicit holder(F&& f) : function{std::move(f)} {}
-        explicit holder(const F& f) : function{f} {}
+    struct placed final : holder {
+        explicit placed(F&& f) noexcept : function{std::move(f)} {}
+        explicit placed(const F& f) : function{f} {}
         void call(Args... args) override { std::move(function)(args...); }
+        holder* move_to(void* place) noexcept override {
+            auto* moved = ::new (place) placed{std::move(function)};
+            destroy();
+            return moved;
+        }
+        void destroy() noexcept override { this->~placed(); }
         F function;
     };
 
-    std::unique_ptr<holder_base> held_;
+    template <class F>
+    struct allocated final : holder, recycled {
+        explicit allocated(F&& f) : function{std::move(f)} {}
+        explicit allocated(const F& f) : function{f} {}
+        void call(Args... args) override { std::move(function)(args...); }
+        holder* move_to(void*) noexcept override { return this; }
+        void destroy() noexcept override { delete this; }
+        F function;
+    };
+
+    holder* move_to(void* place) noexcept {
+        return held_ != nullptr ? std::exchange(held_, nullptr)->move_to(place) : nullptr;
+    }
+    void reset() noexcept {
+        if (held_ != nullptr) {
+            std::exchange(held_, nullptr)->destroy();
+        }
+    }
+
+    holder* held_ = nullptr;
+    alignas(void*) std::byte place_[sizeof(void*) * 6];  // and its virtual functions' table
 };
 
 }  // namespace coraii::detail

@@ -95,6 +95,15 @@ struct until {
 template <class Ready, class Initiate>
 until(Ready, Initiate) -> until<Ready, Initiate>;
 
+/// The cancellation filter of a cleanup. It has no state, as Asio's own: a coroutine that changes its filter for one of
+/// the same size takes no memory for that, and could not be told if there were none.
+struct only_the_deadline {
+    asio::cancellation_type operator()(asio::cancellation_type type) const noexcept {
+        return (type & by_deadline) == by_deadline ? asio::cancellation_type::terminal : asio::cancellation_type::none;
+    }
+};
+static_assert(std::is_empty_v<only_the_deadline>);
+
 /// The coroutine that keeps a scope: it awaits setup, is parked while the resource is in use, and awaits the cleanup.
 template <class Executor>
 asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first) {
@@ -116,9 +125,8 @@ asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept,
         }
         if (state->cancellable_) {
             // Forget a cancel that came too late, also if it is still on its way here: it would stop the cleanup.
-            co_await asio::this_coro::reset_cancellation_state([keeping = state.get()](asio::cancellation_type_t type) {
-                return keeping->timed_out() ? type : asio::cancellation_type::none;
-            });
+            co_await asio::this_coro::reset_cancellation_state(only_the_deadline{},
+                                                               asio::enable_terminal_cancellation());
         }
         co_await until{[] { return false; }, [&state](auto handler) { state->park(std::move(handler)); }};
     }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <new>
+#include <utility>
 
 // Recycled memory hides use-after-free and leaks from the sanitizers, so under them every block is the heap's own.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -46,6 +47,18 @@ public:
         ::operator delete(memory);
     }
 
+    /// Gives back what the calling thread keeps.
+    static void trim() noexcept {
+#ifndef CORAII_NO_RECYCLING
+        for (std::size_t bin = 0; bin < bins; ++bin) {
+            while (free_[bin] != nullptr) {
+                ::operator delete(std::exchange(free_[bin], free_[bin]->next));
+            }
+            kept_[bin] = 0;
+        }
+#endif
+    }
+
 #ifndef CORAII_NO_RECYCLING
 private:
     struct block {
@@ -57,13 +70,7 @@ private:
     struct thread_end {
         ~thread_end() {
             ended_ = true;
-            for (block*& first : free_) {
-                while (first != nullptr) {
-                    block* next = first->next;
-                    ::operator delete(first);
-                    first = next;
-                }
-            }
+            trim();
         }
     };
 

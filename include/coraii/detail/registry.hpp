@@ -2,6 +2,7 @@
 #ifndef CORAII_DETAIL_REGISTRY_HPP
 #define CORAII_DETAIL_REGISTRY_HPP
 
+#include "coraii/detail/clock.hpp"
 #include "coraii/detail/completion.hpp"
 #include "coraii/detail/erased.hpp"
 #include "coraii/detail/recycler.hpp"
@@ -11,7 +12,6 @@
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -77,7 +77,7 @@ private:
     std::atomic<std::uint64_t> opened_as_{std::numeric_limits<std::uint64_t>::max()};  // the n-th of its context
     scope_record* older_ = nullptr;
     scope_record* newer_ = nullptr;
-    std::chrono::steady_clock::time_point since_;
+    clock::time_point since_;
 };
 
 /// A wait of this context's for something outside it, which may come when the context is no more.
@@ -126,8 +126,8 @@ public:
     /// Lists a scope, in the order of opening; what has not opened yet is the newest. Again when it opens.
     void add(scope_record& record) {
         const std::lock_guard lock{mutex_};
-        if (tracking() && record.since_ == std::chrono::steady_clock::time_point{}) {
-            record.since_ = std::chrono::steady_clock::now();
+        if (tracking() && record.since_ == clock::time_point{}) {
+            record.since_ = clock::now();
         }
         unlink(record);
         if (!dying() && !record.listed_.exchange(true)) {
@@ -152,10 +152,10 @@ public:
 
     template <class F>
     void for_each(F& visit) {
-        const auto now = std::chrono::steady_clock::now();
+        const auto now = clock::now();
         const std::lock_guard lock{mutex_};
         for (scope_record* record = oldest_; record != nullptr; record = record->newer_) {
-            const auto since = record->since_ == std::chrono::steady_clock::time_point{} ? now : record->since_;
+            const auto since = record->since_ == clock::time_point{} ? now : record->since_;
             visit(scope_info{record->name_, record->where_, now - since, record->phase_.load()});
         }
     }

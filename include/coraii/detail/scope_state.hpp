@@ -2,6 +2,7 @@
 #ifndef CORAII_DETAIL_SCOPE_STATE_HPP
 #define CORAII_DETAIL_SCOPE_STATE_HPP
 
+#include "coraii/detail/clock.hpp"
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/registry.hpp"
@@ -13,14 +14,14 @@
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/query.hpp>
-#include <boost/asio/system_executor.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <atomic>
-#include <chrono>
 #include <concepts>
 #include <exception>
 #include <memory>
@@ -37,6 +38,10 @@ template <class Executor>
 using scope_ptr = boost::intrusive_ptr<scope_state<Executor>>;
 
 enum class keep_from : bool { setup, cleanup };
+
+/// What a `cleanup_timeout` cancels with. No user's cancel has the upper bit, for it passes a filter on its way.
+inline constexpr asio::cancellation_type by_deadline =
+    asio::cancellation_type::terminal | static_cast<asio::cancellation_type>(1U << 31U);
 
 /// A keeper's part in a scope. A parameter of it, so that it also tells of a keeper destroyed before its first step.
 template <class Executor>
@@ -56,18 +61,27 @@ struct kept_scope {
 template <class Executor>
 asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first);
 
+/// Calls at once what it is given, and lets through what that throws.
+struct inline_executor {
+    template <class F>
+    void execute(F&& f) const {
+        std::forward<F>(f)();
+    }
+    friend bool operator==(const inline_executor&, const inline_executor&) noexcept = default;
+};
+
 /// What a keeper is spawned with: its cancellation slot, and the state that has the signal, which Asio uses to the very
 /// end. It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.
 struct keeper_end {
-    using executor_type = asio::system_executor;
+    using executor_type = inline_executor;
     using cancellation_slot_type = signal::slot;
 
-    asio::system_executor get_executor() const noexcept { return {}; }
+    inline_executor get_executor() const noexcept { return {}; }
 
     signal::slot get_cancellation_slot() const noexcept { return slot; }
     void operator()(std::exception_ptr thrown_by_a_handler) const {
         if (thrown_by_a_handler) {
-            std::rethrow_exception(thrown_by_a_handler);
+            std::rethrow_exception(thrown_by_a_handler);  // out of the event loop, as from any handler
         }
     }
 
@@ -85,8 +99,7 @@ struct keeper_end {
 template <class Executor>
 class scope_state final : public scope_record {
 public:
-    using timer =
-        asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
+    using timer = asio::basic_waitable_timer<clock, asio::wait_traits<clock>, Executor>;
 
     // ---- starting
 
@@ -115,6 +128,8 @@ public:
         }
     }
 
+    void cancel_setup(asio::cancellation_type type) { signal_.emit(asio::enable_total_cancellation()(type)); }
+
     bool inline_possible() const noexcept {
         return std::same_as<Executor, asio::any_io_executor> && timeout_ == timeout_.zero();
     }
@@ -131,6 +146,7 @@ public:
     /// The keeper is parked, and `user` may have the resource. If the user is gone already, the cleanup begins.
     template <class Handler>
     void park(Handler handler) {
+        static_assert(erased<>::fits<Handler>, "setup is done: there may be no memory left to wait in");
         const scope_ptr<Executor> alive{this};
         parked_ = std::move(handler);
         opened(true);
@@ -184,6 +200,7 @@ public:
     /// Waits, inline, for those who hold the scope.
     template <class Handler>
     void park_until_unheld(Handler handler) {
+        static_assert(erased<>::fits<Handler>, "the cleanup is due: there may be no memory left to wait in");
         const scope_ptr<Executor> alive{this};
         parked_ = std::move(handler);
         registry_->add(*this);  // nobody else knows of the parked coroutine if the context dies
@@ -194,6 +211,7 @@ public:
     /// The coroutine that awaited the scope is gone, and the cleanup has not run.
     void detach() noexcept {
         detached_ = true;
+        owner_ = this;
         registry_->add(*this);
         leave({}, false);
         if (registry_->dying()) {
@@ -231,7 +249,7 @@ public:
     }
 
     /// The cleanup is over, in whatever way, and the coroutine with it.
-    void finish(std::exception_ptr error) {
+    void finish(std::exception_ptr error, deliver how = deliver::dispatched) {
         if (timed_out_) {
             error = make_error(errc::cleanup_timeout);
         }
@@ -253,7 +271,7 @@ public:
             below->drop_hold(deliver::posted);
         }
         if (waited_) {
-            when_cleaned_.happen();
+            when_cleaned_.happen(how);
         } else {
             registry_->background_ended();
         }
@@ -266,6 +284,12 @@ public:
         }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
+        if (broken_by_ && !registry_->dying()) {
+            try {
+                return finish(std::exchange(broken_by_, nullptr), deliver::posted);
+            } catch (...) {  // no memory to tell the waiter: it goes the way of a waiter whose operation is destroyed
+            }
+        }
         const bool cleaning = phase_.load() == scope_phase::closing;
         end();
         if (cleaning) {
@@ -283,7 +307,6 @@ public:
 
     // ---- what the coroutine's promise, its awaiters and its keeper need
 
-    bool timed_out() const noexcept { return timed_out_; }
     bool spawned() const noexcept { return spawned_.load(); }
     void set_spawned() noexcept { spawned_.store(true); }
 
@@ -298,7 +321,7 @@ public:
             deadline_->async_wait([self = scope_ptr<Executor>{this}](const boost::system::error_code& cancelled) {
                 if (!cancelled && self->phase_.load() == scope_phase::closing) {
                     self->timed_out_ = true;
-                    self->signal_.emit(asio::cancellation_type::terminal);
+                    self->signal_.emit(by_deadline);
                 }
             });
         } catch (...) {  // no memory for a deadline: the cleanup runs without one
@@ -311,7 +334,7 @@ public:
     bool released_ = false;  // the user took the resource; there is nothing to clean
     bool cancellable_ = false;
     void* value_ = nullptr;
-    std::chrono::steady_clock::duration timeout_{};
+    clock::duration timeout_{};
     exit_status status_;
     std::exception_ptr error_;  // for the waiter: what setup threw, or cleanup
     waiter when_opened_;  // or setup has failed
@@ -342,8 +365,15 @@ private:
         if (!claim_cleanup()) {
             return;
         }
+        owner_ = nullptr;
         if (!detached_) {
-            std::move(parked_)();
+            try {
+                std::move(parked_)();
+            } catch (...) {
+                // An initiating function in the cleanup threw, and Asio destroys the coroutine. It would let the error
+                // out of the event loop, but we may be in a destructor.
+                broken_by_ = std::current_exception();
+            }
             return;
         }
         try {
@@ -372,12 +402,14 @@ private:
     std::optional<Executor> executor_;
     registry* registry_ = nullptr;
     erased<> parked_;
+    std::exception_ptr broken_by_;  // what left the cleanup without ending its coroutine
     std::unique_ptr<timer> deadline_;
     std::atomic<bool> starting_{false};
     std::atomic<bool> spawned_{false};  // the keeper: from then on it answers for the scope
     bool left_ = false;
     bool waited_ = false;
     bool detached_ = false;  // from the coroutine that awaited it inline
+    scope_ptr<Executor> owner_;  // itself, then: the executor may drop the cleanup, and the context must find it
     bool last_turn_ = false;
     bool timed_out_ = false;
     reserved_memory memory_;

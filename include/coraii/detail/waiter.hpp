@@ -29,9 +29,9 @@ public:
 
     bool has_happened() const noexcept { return state_.load(std::memory_order_acquire) == state::happened; }
 
-    void happen() {
+    void happen(deliver how = deliver::dispatched) {
         if (state_.exchange(state::happened, std::memory_order_acq_rel) == state::waiting) {
-            take()(deliver::dispatched);
+            take()(how);
         }
     }
 

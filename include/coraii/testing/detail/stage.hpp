@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_TESTING_DETAIL_STAGE_HPP
+#define CORAII_TESTING_DETAIL_STAGE_HPP
+
+#include "coraii/detail/clock.hpp"
+#include "coraii/detail/recycler.hpp"
+#include "coraii/scopes.hpp"
+#include "coraii/testing/allocations.hpp"
+#include "coraii/testing/detail/forwarding_executor.hpp"
+#include "coraii/testing/detail/record.hpp"
+#include "coraii/testing/fault.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace coraii::testing {
+
+/// Which executor a scenario runs on.
+enum class on_executor {
+    context,  ///< the io_context's own
+    strand,   ///< a strand of it
+    other,    ///< one that forwards to it, and that no library knows
+};
+
+namespace detail {
+
+using clock = coraii::detail::clock;
+
+/// The conditions of one run.
+struct conditions {
+    fault injected{};
+    bool slot = true;  // cancellation can be requested of the scenario
+    on_executor executor = on_executor::context;
+    cleanup_order order = cleanup_order::any;
+    bool cleanups_may_be_cancelled = false;
+    bool keeps_cancellation_state = true;
+    std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
+};
+
+/// One run of one coroutine, on an io_context and in a time of its own. Where faults strike is decided here.
+class stage {
+public:
+    using coroutine = std::function<asio::awaitable<void>()>;
+
+    explicit stage(const conditions& given)
+        : given_{given},
+          record_{std::make_shared<record>(given.order)},
+          outer_time_{std::exchange(clock::of_thread, &time_)},
+          outer_{std::exchange(current_, this)} {
+        if (given.cleanups_may_be_cancelled) {
+            record_->cleanups_may_be_cancelled();
+        }
+        if (given.injected.kind == fault_kind::no_memory) {
+            record_->cleanups_may_break_off();
+        }
+        context_ = std::make_unique<asio::io_context>(1);
+        track_scopes(*context_, true);
+        on_cleanup_error(*context_, [this](const cleanup_failure& failure) { reported(failure); });
+    }
+    stage(const stage&) = delete;
+    stage& operator=(const stage&) = delete;
+    ~stage() {
+        destroy_context();
+        current_ = outer_;
+        clock::of_thread = outer_time_;
+    }
+
+    /// That of the calling thread, if it is running one.
+    static stage* current() noexcept { return current_; }
+
+    /// Runs the coroutine, and whatever it leaves behind, until nothing more can happen.
+    void run(coroutine main) {
+        const allocations::unobserved quiet;
+        main_ = std::move(main);
+        start();
+        while (context_ != nullptr) {
+            strike_between_turns();
+            if (context_ == nullptr || over()) {
+                break;
+            }
+        }
+    }
+
+    /// Destroys the context, as a program's end does, after which nothing can happen any more.
+    void destroy_context() {
+        const allocations::unobserved quiet;
+        kick_.reset();
+        in_the_run([this] { context_.reset(); });
+        main_ = nullptr;
+    }
+
+    // ---- what the kit's operations ask
+
+    /// A coroutine is about to wait at a point: what it will be given instead of the end of its wait, if anything.
+    std::exception_ptr reach_point(const std::string& where) {
+        const allocations::unobserved quiet;
+        const std::size_t point = points_++;
+        const fault& f = given_.injected;
+        if (f.kind != fault_kind::exception || f.strikes(point) == 0) {
+            return nullptr;
+        }
+        struck("an exception at " + where);
+        return std::make_exception_ptr(injected{thrown_++, where});
+    }
+    /// The same, for what the code may do itself before it waits.
+    void before_point() {
+        const allocations::unobserved quiet;
+        const fault& f = given_.injected;
+        if (f.kind == fault_kind::cancel_inside) {
+            emit(f.strikes(before_points_++));
+        }
+    }
+
+    const std::shared_ptr<record>& log() const noexcept { return record_; }
+
+    // ---- what has become of it
+
+    bool ended() const noexcept { return main_ended_; }
+    bool stuck() const noexcept { return stuck_; }
+    bool torn() const noexcept { return torn_; }
+    bool reached() const noexcept { return struck_ > (given_.injected.again ? 1 : 0); }
+    const std::exception_ptr& error() const noexcept { return error_; }
+    const std::vector<std::size_t>& surfaced() const noexcept { return surfaced_; }
+    std::size_t thrown() const noexcept { return thrown_; }
+    bool first_error_hidden() const noexcept { return first_error_hidden_; }
+    std::size_t points() const noexcept { return points_; }
+    std::size_t turns() const noexcept { return turns_; }
+    std::size_t handlers() const noexcept { return handlers_; }
+    std::size_t allocations_made() const noexcept { return allocated_; }
+    asio::io_context* context() const noexcept { return context_.get(); }
+
+    /// What is open and what is waited for, in lines. For a run that is stuck, or has left something behind.
+    std::string situation() const {
+        std::string text;
+        for (const std::string& wait : record_->waits()) {
+            text += "\n  waiting: " + wait;
+        }
+        if (context_ == nullptr) {
+            return text;
+        }
+        for_each_scope(*context_, [&text](const scope_info& scope) {
+            static constexpr const char* phases[] = {"not begun", "being set up", "open", "being cleaned", "closed"};
+            const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(scope.age);
+            text += "\n  scope: ";
+            text += scope.name.empty() ? std::string{"(without a name)"} : "'" + std::string{scope.name} + "'";
+            text += " (" + to_string(scope.where) + ") is " + phases[static_cast<int>(scope.state)] + ", begun " +
+                    std::to_string(age.count()) + " ms ago";
+        });
+        if (time_.next == clock::time_point::max()) {
+            text += "\n  timer: one that never expires";
+        }
+        if (text.empty()) {
+            text = "\n  an operation that the kit does not know: I/O, a real timer, another thread";
+        }
+        return text;
+    }
+
+private:
+    using io_executor = asio::io_context::executor_type;
+
+    asio::any_io_executor make_executor() {
+        switch (given_.executor) {
+            case on_executor::strand: return asio::make_strand(context_->get_executor());
+            case on_executor::other:
+                return forwarding_executor<io_executor, gate>{context_->get_executor(), gate{this}};
+            case on_executor::context: break;
+        }
+        return context_->get_executor();
+    }
+
+    /// Asked before each handler of the forwarding executor: false destroys it.
+    struct gate {
+        stage* of;
+        bool operator()() const {
+            const allocations::unobserved quiet;
+            const fault& f = of->given_.injected;
+            if (f.kind != fault_kind::coroutine_destroyed || f.strikes(of->handlers_++) == 0) {
+                return true;
+            }
+            of->struck("a handler is destroyed");
+            of->tear();
+            return false;
+        }
+        friend bool operator==(const gate&, const gate&) noexcept = default;
+    };
+
+    void start() {
+        const asio::any_io_executor executor = make_executor();
+        in_the_run([&] {
+            const auto ended = [this](const std::exception_ptr&) {};
+            if (given_.slot) {
+                asio::co_spawn(executor, root(), asio::bind_cancellation_slot(signal_.slot(), ended));
+            } else {
+                asio::co_spawn(executor, root(), ended);
+            }
+        });
+    }
+
+    asio::awaitable<void> root() {
+        started_ = true;
+        co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
+        try {
+            co_await main_();
+        } catch (...) { error_ = std::current_exception(); }
+        const bool throws = co_await asio::this_coro::throw_if_cancelled();
+        const asio::cancellation_state state = co_await asio::this_coro::cancellation_state;
+        end_of_main(throws, state.cancelled());
+    }
+
+    void end_of_main(bool throws, asio::cancellation_type cancelled) {
+        const allocations::unobserved quiet;
+        main_ended_ = true;
+        record_->main_ended();
+        first_error_hidden_ = surface(error_).value_or(0) != 0;
+        if (given_.keeps_cancellation_state && !throws) {
+            record_->problem("throw_if_cancelled was left false in the caller's coroutine");
+        }
+        if (given_.keeps_cancellation_state && emitted_ && cancelled == asio::cancellation_type::none) {
+            record_->problem("the cancel that was requested is no longer visible in the caller's coroutine");
+        }
+    }
+
+    // ---- the loop
+
+    /// One turn. True if there can be no more.
+    bool over() {
+        if (turn([this] { return context_->poll_one(); })) {
+            return false;
+        }
+        if (context_->stopped()) {
+            return true;
+        }
+        if (advance_time()) {
+            return false;
+        }
+        // Whoever waits for a coroutine that was destroyed waits in vain.
+        if (!torn_ && turn([this] { return context_->run_one_for(given_.patience); })) {
+            return false;
+        }
+        stuck_ = !context_->stopped();
+        return true;
+    }
+
+    template <class F>
+    bool turn(F run_a_handler) {
+        std::size_t ran = 0;
+        in_the_run([&] { ran = run_a_handler(); });
+        turns_ += started_ ? ran : 0;
+        return ran != 0 || std::exchange(threw_, false);
+    }
+
+    /// To when the next timer expires. The kick makes Asio look at its timers again.
+    bool advance_time() {
+        const auto next = std::exchange(time_.next, std::nullopt);
+        if (!next || *next == clock::time_point::max()) {
+            time_.next = next;
+            return false;
+        }
+        time_.now = *next;
+        if (!kick_) {
+            kick_ = std::make_unique<asio::basic_waitable_timer<clock>>(*context_);
+        }
+        bool kicked = false;
+        kick_->expires_at(clock::time_point::min());
+        kick_->async_wait([&kicked](const boost::system::error_code&) { kicked = true; });
+        while (!kicked) {
+            in_the_run([this] { context_->run_one(); });
+        }
+        return true;
+    }
+
+    /// The only place where the code under test runs: its allocations count, and one of them may fail.
+    template <class F>
+    void in_the_run(F f) {
+        const fault& injected = given_.injected;
+        auto& here = allocations_here;
+        const int unobserved = std::exchange(here.unobserved, 0);
+        const long before = here.made;
+        {
+            std::optional<allocations::failing> failing;
+            if (injected.kind == fault_kind::no_memory && injected.at >= allocated_) {
+                failing.emplace(static_cast<long>(injected.at - allocated_) + 1, 1);
+            }
+            try {
+                f();
+            } catch (...) {
+                const allocations::unobserved quiet;
+                threw_ = true;
+                left_the_loop();
+            }
+            struck_ += failing && failing->failed() > 0 ? 1 : 0;
+        }
+        allocated_ += static_cast<std::size_t>(here.made - before);
+        here.unobserved = unobserved;
+    }
+
+    /// Where an initiating function has no memory, Asio lets that out of its loop, and the coroutine is gone.
+    void left_the_loop() {
+        tear();
+        try {
+            throw;
+        } catch (const std::bad_alloc&) {
+            if (given_.injected.kind == fault_kind::no_memory) {
+                return;
+            }
+        } catch (...) {  // told below
+        }
+        record_->problem("an exception left the event loop");
+    }
+
+    // ---- faults
+
+    void strike_between_turns() {
+        const fault& f = given_.injected;
+        if (!started_ || next_turn_ > turns_) {
+            return;  // what cancels or destroys it now is Asio's business; or only time has gone on
+        }
+        next_turn_ = turns_ + 1;
+        if (f.kind == fault_kind::context_destroyed && f.strikes(turns_) > 0) {
+            struck("the context is destroyed");
+            tear();
+            destroy_context();
+        } else if (f.kind == fault_kind::cancel) {
+            emit(f.strikes(turns_));
+        }
+    }
+
+    void emit(int times) {
+        for (int i = 0; i < times; ++i) {
+            struck(std::string{"cancel "} + testing::to_string(given_.injected.type));
+            emitted_ = emitted_ || !main_ended_;
+            signal_.emit(given_.injected.type);
+        }
+    }
+
+    void struck(std::string what) {
+        ++struck_;
+        record_->note("---- " + std::move(what));
+    }
+
+    void tear() {
+        torn_ = true;
+        record_->torn();
+    }
+
+    void reported(const cleanup_failure& failure) {
+        const allocations::unobserved quiet;
+        record_->note("a cleanup's error is reported");
+        surface(failure.error);
+    }
+
+    /// An error has come out somewhere. Gives its number, if it was injected.
+    std::optional<std::size_t> surface(const std::exception_ptr& error) {
+        try {
+            if (error) {
+                std::rethrow_exception(error);
+            }
+        } catch (const injected& e) {
+            surfaced_.push_back(e.number());
+            return e.number();
+        } catch (...) {  // the scenario's own
+        }
+        return std::nullopt;
+    }
+
+    inline static thread_local constinit stage* current_ = nullptr;
+
+    const conditions given_;
+    const std::shared_ptr<record> record_;
+    clock::virtual_time time_{clock::time_point{std::chrono::hours{1}}, std::nullopt};
+    clock::virtual_time* const outer_time_;
+    stage* const outer_;
+    asio::cancellation_signal signal_;
+    std::unique_ptr<asio::io_context> context_;
+    std::unique_ptr<asio::basic_waitable_timer<clock>> kick_;
+    coroutine main_;
+
+    std::size_t points_ = 0, before_points_ = 0, turns_ = 0, handlers_ = 0, allocated_ = 0;
+    std::size_t thrown_ = 0;
+    std::size_t next_turn_ = 0;
+    int struck_ = 0;
+    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, torn_ = false, threw_ = false;
+    bool first_error_hidden_ = false;
+    std::exception_ptr error_;
+    std::vector<std::size_t> surfaced_;
+};
+
+}  // namespace detail
+}  // namespace coraii::testing
+
+#endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_TESTING_PROBE_HPP
+#define CORAII_TESTING_PROBE_HPP
+
+#include "coraii/testing/detail/record.hpp"
+#include "coraii/testing/detail/wait.hpp"
+
+#include <array>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace coraii::testing {
+
+/// A suspension point: waits for one turn of the event loop. A sweep can make it throw. Give it where real code would
+/// wait for something, so that a sweep has a place to strike.
+///
+/// Cancellation: any type ends the wait with `asio::error::operation_aborted`.
+/// Errors: what a sweep injects; `std::logic_error` outside `run` and `sweep`.
+[[nodiscard]] inline auto point(const std::string& name = "point",
+                                std::source_location where = std::source_location::current()) {
+    return detail::wait_as({detail::current_stage().log(), name + " (" + detail::to_string(where) + ")"});
+}
+
+/// A resource that is only looked at: it records when it is set up, used, cleaned and destroyed, and `run` and `sweep`
+/// fail if it is not cleaned exactly once, or in the wrong order, or used afterwards.
+///
+/// Put one into a scope in place of the real resource, or beside it. Each step is an async operation that waits for one
+/// turn, a `point()`; it can be told to fail or to stall there. Steps named `_now` do not wait.
+///
+/// Move-only; a moved-from probe is inert.
+/// Cancellation, Errors: as for `point`. The constructor throws `std::logic_error` outside `run` and `sweep`.
+/// Thread safety: the `_now` steps and `touch` may be called on other threads.
+class probe {
+    enum class instruction : unsigned char { none, fail, stall };
+
+    instruction& told(step s) { return told_[static_cast<std::size_t>(s)]; }
+
+    std::string text(step s) const {
+        static constexpr const char* names[] = {"setup", "use", "cleanup"};
+        return std::string{names[static_cast<std::size_t>(s)]} + " of '" + name_ + "'";
+    }
+
+    auto wait(step s) {
+        return detail::wait_as(
+            {log_, text(s), std::pair{id_, s}, told(s) == instruction::stall,
+             told(s) == instruction::fail ? std::make_exception_ptr(failed(s)) : std::exception_ptr{}});
+    }
+
+public:
+    explicit probe(std::string name, std::source_location where = std::source_location::current())
+        : log_{detail::current_stage().log()}, id_{log_->add(name, where)}, name_{std::move(name)} {}
+    probe(probe&&) noexcept = default;
+    probe& operator=(probe&& other) noexcept {
+        probe old{std::move(*this)};
+        log_ = std::move(other.log_);
+        id_ = other.id_;
+        name_ = std::move(other.name_);
+        told_ = other.told_;
+        return *this;
+    }
+    ~probe() {
+        if (log_) {
+            log_->destroyed(id_);
+        }
+    }
+
+    [[nodiscard]] auto set_up() { return wait(step::setup); }
+    [[nodiscard]] auto use() { return wait(step::use); }
+    [[nodiscard]] auto clean_up() { return wait(step::cleanup); }
+
+    void set_up_now() { now(step::setup); }
+    void touch() const { log_->touched(id_); }
+    void clean_up_now() { now(step::cleanup); }
+
+    /// The resource was taken out of its scope: from now on nothing must clean it.
+    void released() { log_->released(id_); }
+
+    /// From now on the step throws a `std::runtime_error`.
+    probe& fail_at(step s) {
+        told(s) = instruction::fail;
+        return *this;
+    }
+    /// From now on the step does not end by itself. A step named `_now` cannot stall.
+    probe& stall_at(step s) {
+        told(s) = instruction::stall;
+        return *this;
+    }
+
+    [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+private:
+    void now(step s) {
+        log_->began(id_, s);
+        const bool fails = told(s) == instruction::fail;
+        log_->ended(id_, s, fails ? detail::record::outcome::failed : detail::record::outcome::done);
+        if (fails) {
+            throw failed(s);
+        }
+    }
+
+    std::runtime_error failed(step s) const { return std::runtime_error{text(s) + " fails, as it was told"}; }
+
+    std::shared_ptr<detail::record> log_;
+    std::size_t id_;
+    std::string name_;
+    std::array<instruction, 3> told_{};
+};
+
+}  // namespace coraii::testing
+
+#endif

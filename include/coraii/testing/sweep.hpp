@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_TESTING_SWEEP_HPP
+#define CORAII_TESTING_SWEEP_HPP
+
+#include "coraii/detail/recycler.hpp"
+#include "coraii/testing/allocations.hpp"
+#include "coraii/testing/detail/stage.hpp"
+#include "coraii/testing/fault.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_type.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <ostream>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace coraii::testing {
+
+/// What is swept: a coroutine that sets resources up, uses them, and leaves. It is called anew for each run, and must do
+/// the same each time.
+using scenario = std::function<asio::awaitable<void>()>;
+
+/// One run of a scenario: a fault, and the circumstances.
+struct trial {
+    fault injected{};
+    bool slot = true;  ///< whether the scenario has a cancellation slot
+    on_executor executor = on_executor::context;
+};
+
+struct sweep_options {
+    cleanup_order order = cleanup_order::nested;
+    /// Set it where a `cleanup_timeout` is part of the scenario. Otherwise a cleanup that is cancelled is an error.
+    bool cleanups_may_be_cancelled = false;
+    /// Set it where the scenario catches errors and keeps them. Otherwise an injected exception must leave the scenario
+    /// or reach `on_cleanup_error`, once.
+    bool errors_may_be_swallowed = false;
+    /// Set it where the scenario changes the cancellation state of its coroutine and leaves it so.
+    bool keeps_cancellation_state = true;
+
+    std::vector<on_executor> executors{on_executor::context};
+    /// At how many pairs of places the same fault is injected twice, for each kind, spread evenly over all pairs.
+    std::size_t pairs = 100;
+    /// The sweep ends when so many runs have failed.
+    std::size_t failures = 5;
+    /// As in `run_options`.
+    std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
+};
+
+/// What became of one run.
+struct run_report {
+    trial tried;
+    bool struck = false;  ///< the fault was injected: the run came as far as that
+    std::vector<std::string> problems{};  ///< none: the run was as it should be
+    std::vector<std::string> trace{};  ///< what happened, if there were problems
+    std::size_t points = 0, turns = 0, handlers = 0, allocations = 0;
+
+    [[nodiscard]] bool ok() const noexcept { return problems.empty(); }
+};
+
+struct sweep_report {
+    std::size_t runs = 0;
+    std::size_t points = 0;  ///< suspension points of the scenario without a fault
+    std::size_t turns = 0;  ///< handlers that it runs
+    std::size_t allocations = 0;  ///< heap allocations that it makes; 0 where they are not counted
+    std::vector<run_report> failed;
+
+    [[nodiscard]] bool ok() const noexcept { return failed.empty(); }
+};
+
+inline std::ostream& operator<<(std::ostream& out, const trial& t) {
+    out << "{.injected = " << t.injected;
+    if (!t.slot) {
+        out << ", .slot = false";
+    }
+    if (t.executor != on_executor::context) {
+        out << ", .executor = on_executor::" << (t.executor == on_executor::strand ? "strand" : "other");
+    }
+    return out << '}';
+}
+
+inline std::ostream& operator<<(std::ostream& out, const run_report& r) {
+    out << r.tried << (r.ok() ? "): ok" : "):");
+    for (const std::string& problem : r.problems) {
+        out << "\n  wrong: " << problem;
+    }
+    for (const std::string& event : r.trace) {
+        out << "\n    " << event;
+    }
+    return out;
+}
+
+inline std::ostream& operator<<(std::ostream& out, const sweep_report& r) {
+    out << r.runs << " runs over " << r.points << " points, " << r.turns << " turns, " << r.allocations
+        << " allocations: " << (r.ok() ? "ok" : "FAILED");
+    for (const run_report& run : r.failed) {
+        out << "\nreplay(scenario, " << run;
+    }
+    return out;
+}
+
+namespace detail {
+
+/// Tells which run it was when the program ends in the middle of one.
+class last_words {
+public:
+    explicit last_words(const trial& t) : trial_{&t}, before_{std::exchange(current_, this)} {
+        if (before_ == nullptr) {
+            handler_ = std::set_terminate(speak);
+        }
+    }
+    last_words(const last_words&) = delete;
+    last_words& operator=(const last_words&) = delete;
+    ~last_words() {
+        current_ = before_;
+        if (before_ == nullptr) {
+            std::set_terminate(handler_);
+        }
+    }
+
+private:
+    [[noreturn]] static void speak() {
+        const allocations::unobserved quiet;
+        if (current_ != nullptr) {
+            std::ostringstream text;
+            text << *current_->trial_;
+            std::fprintf(stderr, "coraii::testing: std::terminate was called in the run %s\n", text.str().c_str());
+        }
+        if (handler_ != nullptr) {
+            handler_();
+        }
+        std::abort();
+    }
+
+    inline static thread_local constinit last_words* current_ = nullptr;
+    inline static std::terminate_handler handler_ = nullptr;
+
+    const trial* trial_;
+    last_words* before_;
+};
+
+inline void check_end(stage& run, const sweep_options& options) {
+    record& log = *run.log();
+    if (run.context() != nullptr && !run.torn()) {
+        const auto left = stats(*run.context());
+        if (!run.ended()) {
+            log.problem("the scenario cannot finish" + run.situation());
+        } else if (run.stuck() || left.open + left.closing != 0) {
+            log.problem("the scenario has finished, but work is left behind that cannot end" + run.situation());
+        }
+    }
+    if (!run.torn() && !options.errors_may_be_swallowed) {
+        for (std::size_t n = 0; n < run.thrown(); ++n) {
+            const auto times = std::count(run.surfaced().begin(), run.surfaced().end(), n);
+            if (times != 1) {
+                log.problem("injected error " + std::to_string(n) +
+                            (times == 0 ? " was lost" : " came out more than once"));
+            }
+        }
+        if (options.order == cleanup_order::nested && run.thrown() > 1 && run.first_error_hidden()) {
+            log.problem("a later error hides the first");
+        }
+    }
+}
+
+inline run_report run_once(const scenario& tested, const trial& tried, const sweep_options& options) {
+    run_report report{tried};
+    const last_words at_abort{tried};
+    stage run{{.injected = tried.injected,
+               .slot = tried.slot,
+               .executor = tried.executor,
+               .order = options.order,
+               .cleanups_may_be_cancelled = options.cleanups_may_be_cancelled,
+               .keeps_cancellation_state = options.keeps_cancellation_state,
+               .patience = options.patience}};
+    run.run(tested);
+    check_end(run, options);
+    run.destroy_context();
+    run.log()->run_ended();
+    report.struck = run.reached();
+    report.points = run.points();
+    report.turns = run.turns();
+    report.handlers = run.handlers();
+    report.allocations = run.allocations_made();
+    if (!run.log()->good()) {
+        report.problems = run.log()->problems();
+        report.trace = run.log()->trace();
+    }
+    return report;
+}
+
+}  // namespace detail
+
+/// One run of a scenario, alone: to look at one that failed in a sweep.
+///
+/// Executor: everything runs on the calling thread, on an `io_context` of the run's own. Not to be called inside a
+/// coroutine.
+inline run_report replay(const scenario& tested, const trial& tried, const sweep_options& options = {}) {
+    const auto leaked = [&](run_report& report) {
+        coraii::detail::recycler::trim();
+        const long before = allocations::live();
+        report = detail::run_once(tested, tried, options);
+        coraii::detail::recycler::trim();
+        return report.ok() ? allocations::live() - before : 0;
+    };
+    run_report report;
+    // What is made once in a program's life is no leak: so it is only one if the next run leaks as well.
+    if (leaked(report) > 0 && leaked(report) > 0) {
+        const long amount = leaked(report);
+        if (amount > 0) {
+            report.problems.push_back("memory is leaked: " + std::to_string(amount) +
+                                      (detail::allocation_counts::live_bytes != nullptr ? " bytes" : " blocks"));
+        }
+    }
+    return report;
+}
+
+namespace detail {
+
+/// The runs of one sweep.
+class sweeper {
+public:
+    sweeper(const scenario& tested, const sweep_options& options) : tested_{tested}, options_{options} {}
+
+    sweep_report sweep() {
+        for (const on_executor executor : options_.executors) {
+            for (const bool slot : {true, false}) {
+                const run_report plain = tried({{}, slot, executor});
+                report_.points = std::max(report_.points, plain.points);
+                report_.turns = std::max(report_.turns, plain.turns);
+                report_.allocations = std::max(report_.allocations, plain.allocations);
+                if (!plain.ok()) {
+                    continue;
+                }
+                everywhere({{fault_kind::exception}, slot, executor}, true);
+                everywhere({{fault_kind::context_destroyed}, slot, executor}, false);
+                if (allocations::counted() && executor != on_executor::strand) {  // without memory, a strand terminates
+                    everywhere({{fault_kind::no_memory}, slot, executor}, false);
+                }
+                if (executor == on_executor::other) {
+                    everywhere({{fault_kind::coroutine_destroyed}, slot, executor}, true);
+                }
+                if (slot) {
+                    for (const auto type : {asio::cancellation_type::terminal, asio::cancellation_type::partial,
+                                            asio::cancellation_type::total}) {
+                        everywhere({{fault_kind::cancel, 0, {}, type}, slot, executor}, true);
+                        everywhere({{fault_kind::cancel_inside, 0, {}, type}, slot, executor}, true);
+                    }
+                }
+            }
+        }
+        return std::move(report_);
+    }
+
+private:
+    run_report tried(const trial& t) {
+        run_report report = replay(tested_, t, options_);
+        ++report_.runs;
+        if (!report.ok()) {
+            report_.failed.push_back(report);
+        }
+        return report;
+    }
+    bool enough() const { return report_.failed.size() >= options_.failures; }
+
+    /// The fault at each place there is, and then at pairs of them.
+    void everywhere(trial t, bool twice) {
+        std::size_t places = 0;
+        for (t.injected.at = 0; !enough(); ++t.injected.at) {
+            if (!tried(t).struck) {
+                break;
+            }
+            ++places;
+        }
+        if (!twice) {
+            return;
+        }
+        const std::size_t all = places * (places + 1) / 2;  // the same place twice, too
+        const std::size_t stride = options_.pairs == 0 ? all + 1 : (all + options_.pairs - 1) / options_.pairs;
+        std::size_t n = 0;
+        for (t.injected.at = 0; t.injected.at < places; ++t.injected.at) {
+            for (std::size_t again = t.injected.at; again < places; ++again) {
+                if (n++ % std::max<std::size_t>(stride, 1) == 0 && options_.pairs != 0 && !enough()) {
+                    t.injected.again = again;
+                    tried(t);
+                }
+            }
+        }
+    }
+
+    const scenario& tested_;
+    const sweep_options& options_;
+    sweep_report report_;
+};
+
+}  // namespace detail
+
+/// Runs the scenario with every fault at every place, and checks each run. An error found here is an error of the
+/// scenario, of the scopes it uses, or of the library: the report names the fault, the place and what happened, and
+/// `replay` repeats that run alone.
+///
+/// Faults: an exception at each suspension point; cancellation (terminal, partial, total) requested between each two
+/// turns of the event loop, and by the code that is about to wait; the same twice; the context destroyed between each
+/// two turns; each heap allocation failing (see `replace_allocation.hpp`); on `on_executor::other`, each handler
+/// destroyed instead of run. All of it with and without a cancellation slot.
+///
+/// Checks, after each run: the scenario came to its end; each `probe` that was set up was cleaned exactly once, in the
+/// order that the options ask for, and not used afterwards; no cleanup was cancelled; no scope is left open; an injected
+/// exception came out once, and the first not hidden by a later; the cancellation state of the caller's coroutine is as
+/// without the library; no memory leaked.
+///
+/// Executor: as `replay`. Errors: found ones are in the report; nothing is thrown for them.
+[[nodiscard]] inline sweep_report sweep(const scenario& tested, const sweep_options& options = {}) {
+    return detail::sweeper{tested, options}.sweep();
+}
+
+}  // namespace coraii::testing
+
+#endif
