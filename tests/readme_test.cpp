@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // The README's snippets, compiled and run; and the check that the README shows them as they stand here.
+#include "coraii/testing.hpp"
 #include "support/scenario.hpp"
 
 #include <boost/asio/thread_pool.hpp>
+
+#include <catch2/matchers/catch_matchers_string.hpp>
 
 #include <cstdio>
 #include <filesystem>
@@ -69,6 +72,28 @@ coraii::async_scope<transaction> begin_in(connection& db) {
     }
 }
 // [end]
+
+using coraii::testing::probe;
+
+// [probes]
+coraii::async_scope<probe> open_connection() {
+    probe socket{"socket"}, session{"session"};
+    co_await socket.set_up();   // connects
+    co_await session.set_up();  // logs in
+    co_yield session;
+    co_await session.clean_up();
+    co_await socket.clean_up();
+}
+// [end]
+
+coraii::testing::sweep_report swept() {
+    // [sweep]
+    auto report = coraii::testing::sweep([]() -> awaitable<void> {
+        co_await coraii::with(open_connection(), [](probe& session) -> awaitable<void> { co_await session.use(); });
+    });
+    // [end]
+    return report;
+}
 
 awaitable<void> snippets(asio::thread_pool& pool) {
     const std::vector<std::string> hosts{"a", "b"};
@@ -168,6 +193,16 @@ TEST_CASE("README: the snippets run", "[readme]") {
     run(snippets(pool), s);
 }
 
+TEST_CASE("README: the sweep finds what README says", "[readme]") {
+    const auto report = swept();
+    REQUIRE_FALSE(report.ok());
+    const auto& first = report.failed.front();
+    std::ostringstream fault;
+    fault << first.tried;
+    CHECK(fault.str() == "{.injected = {.kind = fault_kind::exception, .at = 1}}");
+    CHECK_THAT(first.problems.front(), Catch::Matchers::EndsWith("was set up and never cleaned"));
+}
+
 TEST_CASE("README: every C++ block stands in a compiled file, as it is", "[readme]") {
     const auto root = std::filesystem::path{__FILE__}.parent_path().parent_path();
     const auto readme = lines_of(root / "README.md");
@@ -196,5 +231,5 @@ TEST_CASE("README: every C++ block stands in a compiled file, as it is", "[readm
         }
         CHECK(shown == snippet(lines_of(root / file), name));
     }
-    CHECK(blocks == 6);
+    CHECK(blocks == 8);
 }

@@ -205,6 +205,7 @@ public:
     /// Bounds the cleanup: when it has run for `limit`, it is cancelled (`cancellation_type::terminal`), and once it has
     /// ended, `close` and `with` fail with `errc::cleanup_timeout`.
     /// Preconditions: limit > 0, else `std::invalid_argument`.
+    /// Exception safety: if there is no memory for the wait when the cleanup begins, it runs without a limit.
     [[nodiscard]] async_scope cleanup_timeout(std::chrono::steady_clock::duration limit) && {
         if (limit <= limit.zero()) {
             throw std::invalid_argument("coraii: a cleanup_timeout must be greater than zero");

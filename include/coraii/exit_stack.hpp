@@ -34,17 +34,19 @@ namespace detail {
 template <class Executor>
 using scope_stack = std::vector<scope_use<Executor>>;
 
-template <class Executor>
-asio::awaitable<void, Executor> close_in_reverse(own_frame, scope_stack<Executor> scopes, exit_status why) {
+/// Owns the scopes, or refers to a stack's, so that it can be there before they are.
+template <class Executor, class Scopes, class Status>
+asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Status why) {
     std::exception_ptr first_error;
+    exit_status status = why;
     while (!scopes.empty()) {
         const scope_ptr<Executor> state = scopes.back().get();
-        co_await leave_kept(*state, why);
+        co_await leave_kept(*state, status);
         scopes.pop_back();
         if (std::exception_ptr error = std::exchange(state->error_, nullptr)) {
             // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
             first_error = error;
-            why = exit_status{exit_reason::failed, std::move(error)};
+            status = exit_status{exit_reason::failed, std::move(error)};
         }
     }
     if (first_error) {
@@ -178,7 +180,8 @@ private:
     friend async_scope<basic_exit_stack<E>, E> make_exit_stack();
 
     asio::awaitable<void, Executor> close_here(exit_status status) {
-        return detail::close_in_reverse<Executor>(detail::own_frame{}, std::exchange(scopes_, {}), std::move(status));
+        return detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
+            detail::own_frame{}, std::exchange(scopes_, {}), std::move(status));
     }
 
     void make_room() {
@@ -218,8 +221,12 @@ using exit_stack = basic_exit_stack<>;
 template <class Executor = asio::any_io_executor>
 async_scope<basic_exit_stack<Executor>, Executor> make_exit_stack() {
     basic_exit_stack<Executor> stack{co_await asio::this_coro::executor};
-    const exit_status why = co_yield stack;
-    co_await stack.close_here(why);
+    exit_status why;
+    auto cleanup = detail::close_in_reverse<Executor, detail::scope_stack<Executor>&, const exit_status&>(
+        detail::own_frame{}, stack.scopes_, why);  // its frame exists before it is needed
+    const exit_status how = co_yield stack;
+    why = how;
+    co_await std::move(cleanup);
 }
 
 }  // namespace coraii

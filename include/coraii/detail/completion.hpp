@@ -29,6 +29,14 @@ public:
     explicit completion(Handler handler)
         : work_{asio::get_associated_executor(handler)}, handler_{std::move(handler)} {}
 
+    auto get_executor() const noexcept { return work_.get_executor(); }
+
+    /// On its executor already.
+    void here(std::exception_ptr error) && {
+        const auto work = std::move(work_);
+        std::move(handler_)(std::move(error));
+    }
+
     void operator()(deliver how, std::exception_ptr error = nullptr) && {
         const auto executor = work_.get_executor();
         auto call = [handler = std::move(handler_), error = std::move(error), work = std::move(work_)]() mutable {

@@ -101,6 +101,29 @@ void execute_reserved(const Executor& executor, deliver how, reserved_memory& me
     }
 }
 
+/// Posts `f` past any strand, to the context itself where that is known.
+template <class Executor, class F>
+void post_to_context(const Executor& executor, F f) {
+    if constexpr (requires { executor.get_inner_executor(); }) {
+        post_to_context(executor.get_inner_executor(), std::move(f));
+    } else if constexpr (requires { executor.template target<int>(); }) {
+        const auto post_inside = [&]<class Inner>(std::type_identity<Inner>) {
+            const auto* strand = executor.template target<asio::strand<Inner>>();
+            if (strand != nullptr) {
+                post_to_context(strand->get_inner_executor(), std::move(f));
+            }
+            return strand != nullptr;
+        };
+        if (!post_inside(std::type_identity<asio::io_context::executor_type>{}) &&
+            !post_inside(std::type_identity<asio::thread_pool::executor_type>{}) &&
+            !post_inside(std::type_identity<asio::any_io_executor>{})) {
+            asio::post(executor, std::move(f));
+        }
+    } else {
+        asio::post(executor, std::move(f));
+    }
+}
+
 /// Runs everything at once, and forgets what may not run at once: the executor of a coroutine that gets one last turn
 /// in a context that is being destroyed.
 class last_turn_executor {

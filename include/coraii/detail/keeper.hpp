@@ -119,6 +119,8 @@ asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept,
             co_await run_coroutine<Executor>{*state};
         } catch (...) { error = std::current_exception(); }
         if (!state->paused_) {
+            // Asio lets a coroutine that has not waited for anything wait before it ends, and a cancel would throw there.
+            co_await asio::this_coro::throw_if_cancelled(false);
             kept.state = nullptr;
             state->setup_failed(std::move(error));
             co_return;
@@ -129,6 +131,9 @@ asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept,
                                                                asio::enable_terminal_cancellation());
         }
         co_await until{[] { return false; }, [&state](auto handler) { state->park(std::move(handler)); }};
+    } else if (!state->claim_cleanup()) {
+        kept.state = nullptr;
+        co_return;
     }
     if (state->released_) {
         state->destroy_coroutine();

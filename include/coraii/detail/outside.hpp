@@ -3,6 +3,7 @@
 #define CORAII_DETAIL_OUTSIDE_HPP
 
 #include "coraii/detail/completion.hpp"
+#include "coraii/detail/execute.hpp"
 #include "coraii/detail/registry.hpp"
 #include "coraii/error.hpp"
 
@@ -31,13 +32,23 @@ public:
         registry_->add(*this);
     }
 
-    void complete(std::exception_ptr error) {
+    void complete(std::exception_ptr error) noexcept {
         const std::lock_guard lock{mutex_};
-        if (const std::unique_ptr<completion<Handler>> done = std::move(done_)) {
-            // While we are listed, the handler's context cannot go: it would have to forget us, and we have the mutex.
-            std::move (*done)(deliver::posted, std::move(error));
-            registry_->remove(*this);
+        if (!done_) {
+            return;
         }
+        error_ = std::move(error);
+        try {
+            // While we are listed, the handler's context cannot go: it would have to forget us, and we have the mutex.
+            execute_reserved(done_->get_executor(), deliver::posted, memory_, [self = shared_from_this()] {
+                auto& call = static_cast<outside_call&>(*self);
+                const std::unique_ptr<completion<Handler>> done = std::move(call.done_);
+                std::move(*done).here(std::move(call.error_));
+            });
+        } catch (...) {
+            done_.reset();  // no memory, on an executor that takes none from us: the waiter is destroyed
+        }
+        registry_->remove(*this);
     }
 
     void forget() noexcept override {
@@ -50,6 +61,8 @@ private:
     std::mutex mutex_;
     registry* registry_;
     std::unique_ptr<completion<Handler>> done_;
+    std::exception_ptr error_;
+    reserved_memory memory_;
 };
 
 /// What is queued on the other executor. Destroyed without having run, it says so.

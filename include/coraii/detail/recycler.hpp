@@ -50,12 +50,8 @@ public:
     /// Gives back what the calling thread keeps.
     static void trim() noexcept {
 #ifndef CORAII_NO_RECYCLING
-        for (std::size_t bin = 0; bin < bins; ++bin) {
-            while (free_[bin] != nullptr) {
-                ::operator delete(std::exchange(free_[bin], free_[bin]->next));
-            }
-            kept_[bin] = 0;
-        }
+        keeping();  // glibc takes memory to remember the end of a thread, and ends the program if there is none
+        free_all();
 #endif
     }
 
@@ -70,9 +66,18 @@ private:
     struct thread_end {
         ~thread_end() {
             ended_ = true;
-            trim();
+            free_all();
         }
     };
+
+    static void free_all() noexcept {
+        for (std::size_t bin = 0; bin < bins; ++bin) {
+            while (free_[bin] != nullptr) {
+                ::operator delete(std::exchange(free_[bin], free_[bin]->next));
+            }
+            kept_[bin] = 0;
+        }
+    }
 
     static constexpr std::size_t granule = 64;  // bytes
     static constexpr std::size_t bins = 32;  // blocks of up to 2 KiB are kept

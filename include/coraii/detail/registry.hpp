@@ -40,6 +40,9 @@ struct scope_record : recycled {
     /// Nobody holds the scope any more: its cleanup may begin.
     virtual void begin_cleanup(deliver how) noexcept = 0;
 
+    /// Queues `f` behind all else that the context has to do.
+    virtual void queue_last(erased<> f) = 0;
+
     void drop_hold(deliver how) noexcept {
         if (holds_.fetch_sub(1) == 1) {
             begin_cleanup(how);
@@ -130,7 +133,8 @@ public:
             record.since_ = clock::now();
         }
         unlink(record);
-        if (!dying() && !record.listed_.exchange(true)) {
+        if (!record.listed_.exchange(true)) {
+            ++changes_;
             scope_record* newer = nullptr;
             scope_record* older = newest_;
             while (older != nullptr && older->opened_as_.load() > record.opened_as_.load()) {
@@ -257,21 +261,11 @@ public:
 private:
     using drain_waiter = erased<deliver>;
 
-    // Newest first: what depends on another scope was opened after it.
+    // Now the context destroys the handlers it has, and with them coroutines, which leave their scopes, innermost first.
+    // What nobody has left by then is cleaned afterwards.
     void shutdown() override {
         dying_.store(true, std::memory_order_release);
-        for (;;) {
-            boost::intrusive_ptr<scope_record> record;
-            {
-                const std::lock_guard lock{mutex_};
-                if (newest_ == nullptr) {
-                    break;
-                }
-                record.reset(newest_);
-                unlink(*record);
-            }
-            record->context_dies();
-        }
+        wait_for_users(0, 0);
         for (;;) {
             std::shared_ptr<outside_wait> wait;
             {
@@ -288,6 +282,66 @@ private:
         waiters.swap(drain_waiters_);
     }
 
+    /// A place in the queue of a context that runs nothing any more: it comes when what is before it is destroyed.
+    class place_in_queue {
+    public:
+        place_in_queue(registry& r, std::uint64_t changes, int quiet) noexcept
+            : registry_{&r}, changes_{changes}, quiet_{quiet} {}
+        place_in_queue(place_in_queue&& other) noexcept
+            : registry_{std::exchange(other.registry_, nullptr)}, changes_{other.changes_}, quiet_{other.quiet_} {}
+        place_in_queue& operator=(place_in_queue&&) = delete;
+        ~place_in_queue() {
+            if (registry_ != nullptr) {
+                registry_->wait_for_users(changes_, quiet_);
+            }
+        }
+        void operator()() const noexcept {}
+
+    private:
+        registry* registry_;
+        std::uint64_t changes_;
+        int quiet_;
+    };
+
+    // A coroutine's destruction queues others', so this goes round until nothing has happened to any scope for some time.
+    void wait_for_users(std::uint64_t seen, int quiet) noexcept {
+        constexpr int long_enough = 8;  // rounds
+        boost::intrusive_ptr<scope_record> newest;
+        std::uint64_t changes = 0;
+        {
+            const std::lock_guard lock{mutex_};
+            newest.reset(newest_);
+            changes = changes_;
+        }
+        quiet = changes == seen ? quiet + 1 : 0;
+        if (newest == nullptr) {
+            return;
+        }
+        if (quiet > long_enough) {
+            return clean_the_rest();
+        }
+        try {
+            newest->queue_last(place_in_queue{*this, changes, quiet});
+        } catch (...) {  // no memory to queue it: then it was destroyed, and that was its turn
+        }
+    }
+
+    // Newest first: what depends on another scope was opened after it.
+    void clean_the_rest() noexcept {
+        for (;;) {
+            boost::intrusive_ptr<scope_record> record;
+            {
+                const std::lock_guard lock{mutex_};
+                if (newest_ == nullptr) {
+                    return;
+                }
+                record.reset(newest_);
+                unlink(*record);
+            }
+            record->context_dies();
+        }
+    }
+
     void unlink(outside_wait& wait) noexcept {
         if (wait.previous_ != nullptr || waits_ == &wait) {
             (wait.previous_ != nullptr ? wait.previous_->next_ : waits_) = wait.next_;
@@ -300,6 +354,7 @@ private:
 
     void unlink(scope_record& record) noexcept {
         if (record.listed_.exchange(false)) {
+            ++changes_;
             (record.older_ != nullptr ? record.older_->newer_ : oldest_) = record.newer_;
             (record.newer_ != nullptr ? record.newer_->older_ : newest_) = record.older_;
             record.older_ = record.newer_ = nullptr;
@@ -332,6 +387,7 @@ private:
     std::mutex mutex_;
     scope_record* oldest_ = nullptr;
     scope_record* newest_ = nullptr;
+    std::uint64_t changes_ = 0;  // of the list
     outside_wait* waits_ = nullptr;
     std::shared_ptr<const std::function<void(const cleanup_failure&)>> error_handler_;
     std::vector<drain_waiter> drain_waiters_;

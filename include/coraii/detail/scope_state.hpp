@@ -214,19 +214,19 @@ public:
         owner_ = this;
         registry_->add(*this);
         leave({}, false);
-        if (registry_->dying()) {
-            context_dies();
-        }
     }
 
     void begin_cleanup(deliver how) noexcept override {
         if (phase_.load() != scope_phase::open || starting_.exchange(true)) {
             return;
         }
-        if (how == deliver::dispatched && !detached_ && runs_here(*executor_)) {
-            return run_cleanup();  // no handler of the user's runs in here: who waits is still initiating
+        if (registry_->dying()) {
+            return context_dies();
         }
         try {
+            if (how == deliver::dispatched && !detached_ && runs_here(*executor_)) {
+                return run_here();  // no handler of the user's runs in here: who waits is still initiating
+            }
             const Executor executor = *executor_;  // a copy: the cleanup may be over before execute returns
             execute_reserved(executor, how, memory_, [self = scope_ptr<Executor>{this}] { self->run_cleanup(); });
         } catch (...) {
@@ -235,6 +235,8 @@ public:
             starting_.store(false);
         }
     }
+
+    void queue_last(erased<> f) override { post_to_context(*executor_, std::move(f)); }
 
     void context_dies() noexcept override {
         if (phase_.load() != scope_phase::open || (!parked_ && !detached_)) {
@@ -245,7 +247,7 @@ public:
         }
         status_ = status_.without_await();
         last_turn_ = true;
-        run_cleanup();
+        run_here();
     }
 
     /// The cleanup is over, in whatever way, and the coroutine with it.
@@ -279,8 +281,9 @@ public:
 
     /// The coroutine that awaits the scope's is being destroyed in the middle of setup or cleanup.
     void cut_short() noexcept {
-        if (phase_.load() == scope_phase::made) {
-            return;
+        const scope_phase phase = phase_.load();
+        if (phase == scope_phase::made || phase == scope_phase::closed || owner_) {
+            return;  // not begun, over, or it is for another keeper to clean
         }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
@@ -290,9 +293,8 @@ public:
             } catch (...) {  // no memory to tell the waiter: it goes the way of a waiter whose operation is destroyed
             }
         }
-        const bool cleaning = phase_.load() == scope_phase::closing;
         end();
-        if (cleaning) {
+        if (phase == scope_phase::closing) {
             registry_->count_failed();
         }
         when_opened_.forget();
@@ -306,6 +308,17 @@ public:
     }
 
     // ---- what the coroutine's promise, its awaiters and its keeper need
+
+    /// True for the one who is to run the cleanup.
+    bool claim_cleanup() noexcept {
+        scope_phase expected = scope_phase::open;
+        if (!phase_.compare_exchange_strong(expected, scope_phase::closing)) {
+            return false;
+        }
+        owner_ = nullptr;
+        registry_->count_left(status_.reason() == exit_reason::abandoned && !released_);
+        return true;
+    }
 
     bool spawned() const noexcept { return spawned_.load(); }
     void set_spawned() noexcept { spawned_.store(true); }
@@ -351,31 +364,34 @@ private:
         set_spawned();
     }
 
-    bool claim_cleanup() noexcept {
-        scope_phase expected = scope_phase::open;
-        if (!phase_.compare_exchange_strong(expected, scope_phase::closing)) {
-            return false;
-        }
-        registry_->count_left(status_.reason() == exit_reason::abandoned && !released_);
-        return true;
-    }
-
     void run_cleanup() {
         const scope_ptr<Executor> alive{this};
+        if (detached_) {
+            return spawn_cleanup();
+        }
         if (!claim_cleanup()) {
             return;
         }
-        owner_ = nullptr;
-        if (!detached_) {
-            try {
-                std::move(parked_)();
-            } catch (...) {
-                // An initiating function in the cleanup threw, and Asio destroys the coroutine. It would let the error
-                // out of the event loop, but we may be in a destructor.
-                broken_by_ = std::current_exception();
-            }
-            return;
+        try {
+            std::move(parked_)();
+        } catch (...) {
+            // An initiating function in the cleanup threw. Asio destroys the coroutine, and lets the error out of the
+            // event loop.
+            broken_by_ = std::current_exception();
+            throw;
         }
+    }
+
+    /// In the midst of the user's code, maybe in a destructor.
+    void run_here() noexcept {
+        try {
+            run_cleanup();
+        } catch (...) {  // `broken_by_`, which is told when Asio destroys the coroutine
+        }
+    }
+
+    /// The cleanup of a detached scope. Its keeper claims it when it runs: the executor may drop it before.
+    void spawn_cleanup() {
         try {
             if constexpr (std::same_as<Executor, asio::any_io_executor>) {
                 if (last_turn_) {
@@ -385,9 +401,12 @@ private:
             }
             spawn_keeper(*executor_, keep_from::cleanup);
         } catch (...) {
-            const std::exception_ptr error = std::current_exception();
-            destroy_coroutine();
-            finish(error);
+            starting_.store(false);
+            if (last_turn_ && claim_cleanup()) {
+                const std::exception_ptr error = std::current_exception();
+                destroy_coroutine();
+                finish(error);
+            }
         }
     }
 

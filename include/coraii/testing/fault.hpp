@@ -42,6 +42,13 @@ struct fault {
     }
 };
 
+/// Which executor a scenario runs on.
+enum class on_executor {
+    context,  ///< the io_context's own
+    strand,   ///< a strand of it
+    other,    ///< one that forwards to it, and that no library knows
+};
+
 /// What a `fault_kind::exception` throws.
 class injected : public std::runtime_error {
 public:

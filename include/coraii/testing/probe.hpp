@@ -2,6 +2,7 @@
 #ifndef CORAII_TESTING_PROBE_HPP
 #define CORAII_TESTING_PROBE_HPP
 
+#include "coraii/testing/allocations.hpp"
 #include "coraii/testing/detail/record.hpp"
 #include "coraii/testing/detail/wait.hpp"
 
@@ -23,6 +24,7 @@ namespace coraii::testing {
 /// Errors: what a sweep injects; `std::logic_error` outside `run` and `sweep`.
 [[nodiscard]] inline auto point(const std::string& name = "point",
                                 std::source_location where = std::source_location::current()) {
+    const allocations::unobserved quiet;
     return detail::wait_as({detail::current_stage().log(), name + " (" + detail::to_string(where) + ")"});
 }
 
@@ -46,6 +48,7 @@ class probe {
     }
 
     auto wait(step s) {
+        const allocations::unobserved quiet;
         return detail::wait_as(
             {log_, text(s), std::pair{id_, s}, told(s) == instruction::stall,
              told(s) == instruction::fail ? std::make_exception_ptr(failed(s)) : std::exception_ptr{}});

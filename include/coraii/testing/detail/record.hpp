@@ -9,6 +9,7 @@
 #include <mutex>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,8 +27,10 @@ enum class cleanup_order {
 
 namespace detail {
 
+/// The file's name without its directories, and the line.
 inline std::string to_string(const std::source_location& where) {
-    return std::string{where.file_name()} + ":" + std::to_string(where.line());
+    const std::string_view file{where.file_name()};
+    return std::string{file.substr(file.find_last_of("/\\") + 1)} + ":" + std::to_string(where.line());
 }
 
 /// What happened to the resources of one run, and what was wrong with it. Probes may outlive the run, and may be used by
@@ -153,6 +156,12 @@ public:
         const std::lock_guard lock{mutex_};
         torn_ = true;
     }
+    /// The same, and a cleanup may be left to the context's end: what was destroyed may have been its start.
+    void torn_out_of_order() {
+        const std::lock_guard lock{mutex_};
+        torn_ = true;
+        ordered_ = false;
+    }
     void cleanups_may_be_cancelled() { shielded_ = false; }
     /// Without memory for its next wait, a coroutine is destroyed.
     void cleanups_may_break_off() { may_break_off_ = true; }
@@ -221,7 +230,7 @@ private:
         }
     }
     void check_order(const probe& mine) {
-        if (order_ == cleanup_order::any) {
+        if (order_ == cleanup_order::any || !ordered_) {
             return;
         }
         for (const probe& other : probes_) {
@@ -241,6 +250,7 @@ private:
 
     mutable std::mutex mutex_;
     bool torn_ = false;
+    bool ordered_ = true;
     std::size_t setups_ = 0;
     std::vector<probe> probes_;
     std::list<std::string> waits_;

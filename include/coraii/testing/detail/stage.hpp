@@ -7,6 +7,7 @@
 #include "coraii/scopes.hpp"
 #include "coraii/testing/allocations.hpp"
 #include "coraii/testing/detail/forwarding_executor.hpp"
+#include "coraii/testing/detail/injected_errors.hpp"
 #include "coraii/testing/detail/record.hpp"
 #include "coraii/testing/fault.hpp"
 
@@ -17,7 +18,9 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -30,18 +33,8 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
-namespace coraii::testing {
-
-/// Which executor a scenario runs on.
-enum class on_executor {
-    context,  ///< the io_context's own
-    strand,   ///< a strand of it
-    other,    ///< one that forwards to it, and that no library knows
-};
-
-namespace detail {
+namespace coraii::testing::detail {
 
 using clock = coraii::detail::clock;
 
@@ -119,7 +112,7 @@ public:
             return nullptr;
         }
         struck("an exception at " + where);
-        return std::make_exception_ptr(injected{thrown_++, where});
+        return errors_.make(where);
     }
     /// The same, for what the code may do itself before it waits.
     void before_point() {
@@ -139,9 +132,7 @@ public:
     bool torn() const noexcept { return torn_; }
     bool reached() const noexcept { return struck_ > (given_.injected.again ? 1 : 0); }
     const std::exception_ptr& error() const noexcept { return error_; }
-    const std::vector<std::size_t>& surfaced() const noexcept { return surfaced_; }
-    std::size_t thrown() const noexcept { return thrown_; }
-    bool first_error_hidden() const noexcept { return first_error_hidden_; }
+    const injected_errors& errors() const noexcept { return errors_; }
     std::size_t points() const noexcept { return points_; }
     std::size_t turns() const noexcept { return turns_; }
     std::size_t handlers() const noexcept { return handlers_; }
@@ -197,7 +188,8 @@ private:
                 return true;
             }
             of->struck("a handler is destroyed");
-            of->tear();
+            of->torn_ = true;
+            of->record_->torn_out_of_order();
             return false;
         }
         friend bool operator==(const gate&, const gate&) noexcept = default;
@@ -216,6 +208,8 @@ private:
     }
 
     asio::awaitable<void> root() {
+        co_await asio::post(
+            asio::deferred);  // Asio does as much for a coroutine that never waits, but not once it is cancelled
         started_ = true;
         co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
         try {
@@ -230,7 +224,7 @@ private:
         const allocations::unobserved quiet;
         main_ended_ = true;
         record_->main_ended();
-        first_error_hidden_ = surface(error_).value_or(0) != 0;
+        errors_.came_out(error_);
         if (given_.keeps_cancellation_state && !throws) {
             record_->problem("throw_if_cancelled was left false in the caller's coroutine");
         }
@@ -263,8 +257,9 @@ private:
     template <class F>
     bool turn(F run_a_handler) {
         std::size_t ran = 0;
+        const bool counts = started_;
         in_the_run([&] { ran = run_a_handler(); });
-        turns_ += started_ ? ran : 0;
+        turns_ += counts ? ran : 0;
         return ran != 0 || std::exchange(threw_, false);
     }
 
@@ -365,21 +360,10 @@ private:
     void reported(const cleanup_failure& failure) {
         const allocations::unobserved quiet;
         record_->note("a cleanup's error is reported");
-        surface(failure.error);
-    }
-
-    /// An error has come out somewhere. Gives its number, if it was injected.
-    std::optional<std::size_t> surface(const std::exception_ptr& error) {
-        try {
-            if (error) {
-                std::rethrow_exception(error);
-            }
-        } catch (const injected& e) {
-            surfaced_.push_back(e.number());
-            return e.number();
-        } catch (...) {  // the scenario's own
+        errors_.came_out(failure.error);
+        if (injected_errors::hides_earlier(failure)) {
+            record_->problem("a later error hides an earlier one");
         }
-        return std::nullopt;
     }
 
     inline static thread_local constinit stage* current_ = nullptr;
@@ -395,16 +379,13 @@ private:
     coroutine main_;
 
     std::size_t points_ = 0, before_points_ = 0, turns_ = 0, handlers_ = 0, allocated_ = 0;
-    std::size_t thrown_ = 0;
     std::size_t next_turn_ = 0;
     int struck_ = 0;
     bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, torn_ = false, threw_ = false;
-    bool first_error_hidden_ = false;
     std::exception_ptr error_;
-    std::vector<std::size_t> surfaced_;
+    injected_errors errors_;
 };
 
-}  // namespace detail
-}  // namespace coraii::testing
+}  // namespace coraii::testing::detail
 
 #endif
