@@ -536,3 +536,20 @@ TEST_CASE("G11: a timeout that is not positive is refused", "[cancel]") {
     CHECK_THROWS_AS((void)make(form::pair, log, "a").cleanup_timeout(0s), std::invalid_argument);
     CHECK_THROWS_AS((void)make(form::pair, log, "a").cleanup_timeout(-1s), std::invalid_argument);
 }
+
+TEST_CASE("G7: a cancel by setup's own first steps, which then fails, is setup's error and nothing else", "[cancel]") {
+    asio::io_context context;
+    asio::cancellation_signal signal;
+    const auto cancels_itself = [&]() -> coraii::async_scope<int> {
+        signal.emit(asio::cancellation_type::terminal);
+        co_await turn();
+        int n = 0;
+        co_yield n;
+    };
+    std::exception_ptr error;
+    cancels_itself()(asio::bind_cancellation_slot(
+        signal.slot(),
+        asio::bind_executor(context, [&](std::exception_ptr e, const coraii::guard<int>&) { error = e; })));
+    CHECK_NOTHROW(context.run());
+    CHECK(code(error) == asio::error::operation_aborted);
+}

@@ -753,3 +753,19 @@ TEST_CASE("G13: a scope in the cleanup of a dying context is never started, and 
     CHECK(log.front() == "cleanup");
     CHECK(log.back() == "local");
 }
+
+TEST_CASE("what a handler of close() throws leaves the event loop, wherever the cleanup ends", "[guard]") {
+    const bool waits = GENERATE(false, true);
+    asio::io_context context;
+    events log;
+    auto opened =
+        make(form::co_yielded, log, "a", {.cleanup_suspends = waits})(asio::bind_executor(context, asio::use_future));
+    context.poll();
+    auto g = opened.get();
+    g.close(asio::bind_executor(context, [](const std::exception_ptr&) { throw std::runtime_error("the handler's"); }));
+    context.restart();
+    CHECK_THROWS_WITH(context.run(), "the handler's");
+    finish(context);
+    CHECK(log.back() == "cleaned a");
+    CHECK(coraii::stats(context).cleaned == 1);
+}

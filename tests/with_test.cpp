@@ -487,3 +487,53 @@ TEST_CASE("G13: a coroutine that has a handle to itself does not outlive the con
     }
     CHECK(destroyed);
 }
+
+TEST_CASE("G13, G15: in a dying context a coroutine's scopes are cleaned innermost first, of whatever kind", "[with]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    const bool on_timer = GENERATE(false, true);
+    events log;
+    struct noting {
+        events* log;
+        ~noting() { log->push_back("the body's frame is gone"); }
+    };
+    {
+        asio::io_context context;
+        const auto work = [&]() -> awaitable<void> {
+            auto session = co_await make(form::co_yielded, log, "session");
+            co_await coraii::with(make(form::pair, log, "transaction"), [&](item&) -> awaitable<void> {
+                const noting n{&log};
+                auto cursor = co_await make(form::co_yielded, log, "cursor");
+                if (on_timer) {
+                    co_await forever();
+                }
+                for (;;) {
+                    co_await turn();
+                }
+            });
+        };
+        task t{context, work(), s};
+        for (int i = 0; i < 20; ++i) {
+            context.poll_one();
+        }
+    }
+    CHECK(log == events{"setup session", "setup transaction", "setup cursor", "cleanup cursor abandoned",
+                        "cleaned cursor", "the body's frame is gone", "cleanup transaction abandoned",
+                        "cleaned transaction", "cleanup session abandoned", "cleaned session"});
+}
+
+TEST_CASE("G13: in a dying context guards that no coroutine holds are cleaned newest first", "[with]") {
+    events log;
+    coraii::guard<item> first, second;
+    {
+        asio::io_context context;
+        const auto open = [&]() -> awaitable<void> {
+            first = co_await make(form::co_yielded, log, "first");
+            second = co_await make(form::pair, log, "second");
+            co_await forever();
+        };
+        task t{context, open(), slot::connected};
+        context.poll();
+    }
+    CHECK(log == events{"setup first", "setup second", "cleanup second abandoned", "cleaned second",
+                        "cleanup first abandoned", "cleaned first"});
+}

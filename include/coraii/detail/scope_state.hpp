@@ -221,7 +221,8 @@ public:
             return;
         }
         if (registry_->dying()) {
-            return context_dies();
+            // What was held goes with the rest: one after another, not one inside another.
+            return how == deliver::dispatched ? context_dies() : void();
         }
         try {
             if (how == deliver::dispatched && !detached_ && runs_here(*executor_)) {

@@ -198,7 +198,7 @@ private:
     void start() {
         const asio::any_io_executor executor = make_executor();
         in_the_run([&] {
-            const auto ended = [this](const std::exception_ptr&) {};
+            const auto ended = [](const std::exception_ptr&) {};
             if (given_.slot) {
                 asio::co_spawn(executor, root(), asio::bind_cancellation_slot(signal_.slot(), ended));
             } else {
