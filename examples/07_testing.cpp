@@ -3,11 +3,11 @@
 // cancel between every two turns of the event loop, and so on, and looks after each run whether all was cleaned.
 //
 // Prints:
-// open_connection:
-//   {.injected = {.kind = fault_kind::exception, .at = 1}}
-//   'socket' (07_testing.cpp:25) was set up and never cleaned
-// open_connection, mended:
-//   ok
+//   open_connection:
+//     {.injected = {.kind = fault_kind::exception, .at = 1}}
+//     'socket' (07_testing.cpp:24) was set up and never cleaned
+//   open_connection, mended:
+//     ok
 #include <coraii/coraii.hpp>
 #include <coraii/testing.hpp>
 
