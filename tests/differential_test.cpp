@@ -31,11 +31,16 @@ std::optional<std::uint64_t> the_only_seed() {
     return seed == nullptr ? std::nullopt : std::optional<std::uint64_t>{std::strtoull(seed, nullptr, 10)};
 }
 
-/// Calls `f(seed, program)` for `count` programs: others in each `stream`, and with each `--rng-seed` of Catch2.
+/// Programs of another kind in each `stream`, and with each `--rng-seed` of Catch2.
+std::uint64_t first_of(std::uint32_t stream) {
+    return (std::uint64_t{Catch::getSeed()} << 32U) | (stream << 24U);
+}
+
+/// Calls `f(seed, program)` for `count` programs.
 template <class F>
-void for_each_program(std::uint32_t stream, std::uint32_t count, F f) {
+void for_each_program(std::uint64_t first, std::uint32_t count, F f) {
     const auto only = the_only_seed();
-    const std::uint64_t first = only.value_or((std::uint64_t{Catch::getSeed()} << 32U) | (stream << 24U));
+    first = only.value_or(first);
     for (std::uint64_t seed = first; seed < first + (only ? 1 : count); ++seed) {
         f(seed, program::from_bytes(program::random_bytes(seed)));
     }
@@ -115,7 +120,7 @@ void count_events(const program::record& log, counts& seen) {
 
 TEST_CASE("Random programs do with coraii what they do with destructors", "[differential]") {
     figures sum;
-    for_each_program(0, sanitized ? 600 : 2000, [&](std::uint64_t seed, const program::statements& tested) {
+    for_each_program(first_of(0), sanitized ? 600 : 2000, [&](std::uint64_t seed, const program::statements& tested) {
         ++sum.programs;
         compare(seed, tested, std::nullopt, sum);
     });
@@ -125,7 +130,7 @@ TEST_CASE("Random programs do with coraii what they do with destructors", "[diff
 
 TEST_CASE("Random programs, with an exception at every point of each, one after another", "[differential]") {
     figures sum;
-    for_each_program(1, sanitized ? 20 : 60, [&](std::uint64_t seed, const program::statements& tested) {
+    for_each_program(first_of(1), sanitized ? 20 : 60, [&](std::uint64_t seed, const program::statements& tested) {
         ++sum.programs;
         for (std::size_t at = 0; at < compare(seed, tested, at, sum).points(); ++at) {}
     });
@@ -135,7 +140,8 @@ TEST_CASE("Random programs, with an exception at every point of each, one after 
 
 TEST_CASE("Random programs come to every kind of statement, scope and error", "[differential]") {
     counts seen;
-    for_each_program(2, 500, [&](std::uint64_t, const program::statements& tested) {
+    // The same programs each time: it is the generator that is looked at.
+    for_each_program(1, 500, [&](std::uint64_t, const program::statements& tested) {
         count_shapes(tested, seen);
         for (std::size_t at = 0;; ++at) {
             const program::record log = program::synchronous::run(tested, at);

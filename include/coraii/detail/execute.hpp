@@ -124,6 +124,15 @@ void post_to_context(const Executor& executor, F f) {
     }
 }
 
+/// Calls at once what it is given, and lets through what that throws.
+struct inline_executor {
+    template <class F>
+    void execute(F&& f) const {
+        std::forward<F>(f)();
+    }
+    friend bool operator==(const inline_executor&, const inline_executor&) noexcept = default;
+};
+
 /// Runs everything at once, and forgets what may not run at once: the executor of a coroutine that gets one last turn
 /// in a context that is being destroyed.
 class last_turn_executor {

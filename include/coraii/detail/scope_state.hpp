@@ -4,7 +4,7 @@
 
 #include "coraii/detail/clock.hpp"
 #include "coraii/detail/execute.hpp"
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/registry.hpp"
 #include "coraii/detail/signal.hpp"
 #include "coraii/detail/waiter.hpp"
@@ -30,64 +30,6 @@
 #include <utility>
 
 namespace coraii::detail {
-
-template <class Executor>
-class scope_state;
-
-template <class Executor>
-using scope_ptr = boost::intrusive_ptr<scope_state<Executor>>;
-
-enum class keep_from : bool { setup, cleanup };
-
-/// What a `cleanup_timeout` cancels with. No user's cancel has the upper bit, for it passes a filter on its way.
-inline constexpr asio::cancellation_type by_deadline =
-    asio::cancellation_type::terminal | static_cast<asio::cancellation_type>(1U << 31U);
-
-/// A keeper's part in a scope. A parameter of it, so that it also tells of a keeper destroyed before its first step.
-template <class Executor>
-struct kept_scope {
-    explicit kept_scope(scope_ptr<Executor> scope) noexcept : state{std::move(scope)} {}
-    kept_scope(kept_scope&& other) noexcept : state{std::move(other.state)} {}
-    kept_scope& operator=(kept_scope&&) = delete;
-    ~kept_scope() {
-        if (state && state->spawned()) {
-            state->cut_short();
-        }
-    }
-
-    scope_ptr<Executor> state;
-};
-
-template <class Executor>
-asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first);
-
-/// Calls at once what it is given, and lets through what that throws.
-struct inline_executor {
-    template <class F>
-    void execute(F&& f) const {
-        std::forward<F>(f)();
-    }
-    friend bool operator==(const inline_executor&, const inline_executor&) noexcept = default;
-};
-
-/// What a keeper is spawned with: its cancellation slot, and the state that has the signal, which Asio uses to the very
-/// end. It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.
-struct keeper_end {
-    using executor_type = inline_executor;
-    using cancellation_slot_type = signal::slot;
-
-    inline_executor get_executor() const noexcept { return {}; }
-
-    signal::slot get_cancellation_slot() const noexcept { return slot; }
-    void operator()(std::exception_ptr thrown_by_a_handler) const {
-        if (thrown_by_a_handler) {
-            std::rethrow_exception(thrown_by_a_handler);  // out of the event loop, as from any handler
-        }
-    }
-
-    signal::slot slot;
-    boost::intrusive_ptr<scope_record> owner;
-};
 
 /// One scope: its coroutine, and where that is. The coroutine runs setup, pauses at its `co_yield`, and when it is let
 /// go on, runs the cleanup. Pausing gives control back to whoever awaits it as if it had ended, so that it can be
