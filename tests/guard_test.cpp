@@ -769,3 +769,33 @@ TEST_CASE("what a handler of close() throws leaves the event loop, wherever the 
     CHECK(log.back() == "cleaned a");
     CHECK(coraii::stats(context).cleaned == 1);
 }
+
+TEST_CASE("G13: what outlives its context has no executor of it left", "[guard]") {
+    // Where it had one, the end of it would touch the strand after its context: AddressSanitizer would tell.
+    asio::cancellation_signal signal;
+    coraii::scope_handle closed;
+    {
+        asio::io_context context;
+        const auto strand = asio::make_strand(context);
+        const auto of_handle = []() -> coraii::async_scope<coraii::scope_handle> {
+            coraii::scope_handle self = co_await coraii::this_scope;
+            co_yield self;
+        };
+        const auto never_opens = []() -> coraii::async_scope<int> {
+            co_await forever();
+            int n = 0;
+            co_yield n;
+        };
+        const auto work = [&]() -> awaitable<void> {
+            {
+                auto g = co_await of_handle();
+                closed = *g;
+                co_await g.close();
+            }
+            auto g = co_await never_opens();
+        };
+        asio::co_spawn(strand, work(), asio::bind_cancellation_slot(signal.slot(), asio::detached));
+        context.poll();
+    }
+    CHECK_THROWS(closed.hold());
+}

@@ -69,12 +69,12 @@ private:
 
 template <class Executor, class PoolExecutor, class Resource>
 asio::awaitable<void, Executor> close_outside(own_frame, PoolExecutor pool, std::shared_ptr<Resource> resource,
-                                              exit_status why) {
+                                              exit_status why, on_cancel policy = on_cancel::nothing) {
     if (why.can_await()) {
         try {
             // Named, because g++ 12 destroys a closure that is a temporary of a co_await expression twice.
             auto close = [resource, why] { resource->close(why); };
-            auto closing = call_outside(pool, std::move(close), asio::deferred);
+            auto closing = call_outside(pool, std::move(close), asio::deferred, policy);
             co_await std::move(closing);
         } catch (const boost::system::system_error& e) {
             if (e.code() != errc::offload_stopped) {

@@ -52,6 +52,15 @@ struct keeper_end {
     using executor_type = inline_executor;
     using cancellation_slot_type = signal::slot;
 
+    keeper_end(signal::slot s, boost::intrusive_ptr<scope_record> state) noexcept : slot{s}, owner{std::move(state)} {}
+    keeper_end(keeper_end&&) noexcept = default;
+    keeper_end& operator=(keeper_end&&) = delete;
+    ~keeper_end() {
+        if (owner) {
+            slot.clear();  // what Asio has in there has an executor, which must not outlive its context
+        }
+    }
+
     inline_executor get_executor() const noexcept { return {}; }
 
     signal::slot get_cancellation_slot() const noexcept { return slot; }

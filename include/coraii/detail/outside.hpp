@@ -7,12 +7,17 @@
 #include "coraii/detail/registry.hpp"
 #include "coraii/error.hpp"
 
+#include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/execution.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
+#include <boost/system/system_error.hpp>
 
+#include <condition_variable>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -22,45 +27,80 @@
 
 namespace coraii::detail {
 
+/// What a cancel does to a call on another executor, and what the call may use.
+enum class on_cancel : unsigned char {
+    nothing,  // the call is waited for; it owns what it uses
+    withdraw,  // it is not made unless it has begun; it may use the waiter's memory
+    leave,  // nor is it waited for if it has begun: it owns what it uses
+};
+
 /// The wait of a handler for a call on another executor. Either side may be destroyed first.
 template <class Handler>
 class outside_call final : public outside_wait {
 public:
-    explicit outside_call(Handler handler)
+    outside_call(Handler handler, on_cancel policy)
         : registry_{&registry::of(asio::query(asio::get_associated_executor(handler), asio::execution::context))},
+          policy_{policy},
           done_{std::make_unique<completion<Handler>>(std::move(handler))} {
         registry_->add(*this);
     }
 
+    /// False if the call need not be made any more.
+    bool begin() {
+        const std::lock_guard lock{mutex_};
+        return running_ = done_ || policy_ == on_cancel::nothing;
+    }
+
     void complete(std::exception_ptr error) noexcept {
         const std::lock_guard lock{mutex_};
-        if (!done_) {
-            return;
+        running_ = false;
+        ended_.notify_all();
+        tell(std::move(error));
+    }
+
+    void cancel() noexcept override {
+        const std::lock_guard lock{mutex_};
+        if (!running_ || policy_ == on_cancel::leave) {
+            tell(std::make_exception_ptr(
+                boost::system::system_error(boost::system::error_code{asio::error::operation_aborted})));
         }
-        error_ = std::move(error);
-        try {
-            // While we are listed, the handler's context cannot go: it would have to forget us, and we have the mutex.
-            execute_reserved(done_->get_executor(), deliver::posted, memory_, [self = shared_from_this()] {
-                auto& call = static_cast<outside_call&>(*self);
-                const std::unique_ptr<completion<Handler>> done = std::move(call.done_);
-                std::move(*done).here(std::move(call.error_));
-            });
-        } catch (...) {
-            done_.reset();  // no memory, on an executor that takes none from us: the waiter is destroyed
-        }
-        registry_->remove(*this);
     }
 
     void forget() noexcept override {
         std::unique_ptr<completion<Handler>> unused;
-        const std::lock_guard lock{mutex_};
+        std::unique_lock lock{mutex_};
         unused.swap(done_);
+        // The waiter's memory goes with its handler.
+        ended_.wait(lock, [this] { return !running_ || policy_ != on_cancel::withdraw; });
     }
 
 private:
+    void tell(std::exception_ptr error) noexcept {
+        if (!done_) {
+            return;
+        }
+        told_ = std::move(done_);
+        error_ = std::move(error);
+        try {
+            // While we are listed, the handler's context cannot go: it would have to forget us, and we have the mutex.
+            execute_reserved(told_->get_executor(), deliver::posted, memory_, [self = this->shared_from_this()] {
+                auto& call = static_cast<outside_call&>(*self);
+                const std::unique_ptr<completion<Handler>> done = std::move(call.told_);
+                std::move(*done).here(std::move(call.error_));
+            });
+        } catch (...) {
+            told_.reset();  // no memory, on an executor that takes none from us: the waiter is destroyed
+        }
+        registry_->remove(*this);
+    }
+
     std::mutex mutex_;
+    std::condition_variable ended_;
     registry* registry_;
+    on_cancel policy_;
+    bool running_ = false;
     std::unique_ptr<completion<Handler>> done_;
+    std::unique_ptr<completion<Handler>> told_;  // on its way
     std::exception_ptr error_;
     reserved_memory memory_;
 };
@@ -80,6 +120,11 @@ public:
     }
 
     void operator()() {
+        if (!call_->begin()) {
+            f_.reset();
+            call_.reset();
+            return;
+        }
         std::exception_ptr error;
         try {
             F f = std::move(*f_);
@@ -95,13 +140,28 @@ private:
 };
 
 /// Calls `f()` on `executor`, and completes with what it threw. `f` may outlive the waiting coroutine: it must own what
-/// it uses. `errc::offload_stopped` if it was not called.
+/// it uses, unless `policy` says otherwise. `errc::offload_stopped` if it was not called. `waits` is set at its start.
 template <class Executor, class F, class Token>
-auto call_outside(Executor executor, F f, Token&& token) {
+auto call_outside(Executor executor, F f, Token&& token, on_cancel policy = on_cancel::nothing,
+                  std::weak_ptr<outside_wait>* waits = nullptr) {
     return asio::async_initiate<Token, void(std::exception_ptr)>(
-        []<class Handler>(Handler&& handler, Executor elsewhere, F function) {
+        [policy, waits]<class Handler>(Handler&& handler, Executor elsewhere, F function) {
             using handler_type = std::decay_t<Handler>;
-            auto call = std::make_shared<outside_call<handler_type>>(std::forward<Handler>(handler));
+            auto slot = asio::get_associated_cancellation_slot(handler);
+            auto call = std::make_shared<outside_call<handler_type>>(std::forward<Handler>(handler), policy);
+            const std::weak_ptr<outside_wait> weak{call};
+            if (waits != nullptr) {
+                *waits = weak;
+            }
+            if (policy != on_cancel::nothing && slot.is_connected()) {
+                // Not cleared when the call ends, which may be on any thread.
+                slot.assign([weak](asio::cancellation_type_t type) {
+                    const std::shared_ptr<outside_wait> waiting = weak.lock();
+                    if (waiting && type != asio::cancellation_type::none) {
+                        waiting->cancel();
+                    }
+                });
+            }
             asio::post(elsewhere, outside_task<handler_type, F>{std::move(call), std::move(function)});
         },
         token, std::move(executor), std::move(f));

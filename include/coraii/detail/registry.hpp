@@ -86,6 +86,7 @@ private:
 /// A wait of this context's for something outside it, which may come when the context is no more.
 struct outside_wait : std::enable_shared_from_this<outside_wait> {
     virtual void forget() noexcept = 0;  // the context is being destroyed
+    virtual void cancel() noexcept = 0;
 
 protected:
     ~outside_wait() = default;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_ATOMIC_FILE_HPP
+#define CORAII_ATOMIC_FILE_HPP
+
+#include "coraii/async_scope.hpp"
+#include "coraii/detail/file_scope.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/replacement.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/file_handle.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <source_location>
+#include <utility>
+
+namespace coraii {
+
+namespace detail {
+
+inline async_scope<file> replaced_file(std::filesystem::path path) {
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    const worker_executor workers = workers_of(executor);
+    const auto next = std::make_shared<replacement>(path);
+    auto begin = [next] { next->begin(); };
+    co_await on_worker(own_frame{}, workers, std::move(begin));
+    file opened = file_access::make(executor, workers, next->handle(), std::move(path));
+    const exit_status why = co_yield opened;
+    file_access::leave(opened);
+    co_await close_on_worker(workers, next, why);
+}
+
+}  // namespace detail
+
+/// A new content for `path`, all or nothing: an empty file to be written, that takes the place of `path` when the use
+/// went well (`exit_status::ok()`: the body of `with` returned, or `close()` was called).
+///
+/// Effects: setup makes a temporary file in the directory of `path` (of its target, if it is a symlink; one that leads
+///   nowhere is followed, too), without a name where the file system can (O_TMPFILE), else exclusively as
+///   ".name.<16 hex digits>.tmp". It has the permissions of the file to be replaced, and its owner and group where we
+///   may give them away (else without set-user-ID and set-group-ID); ACLs and extended attributes are not kept. The
+///   cleanup, if all went well, makes fsync(2) of it, closes it, renames it over `path`, and makes fsync(2) of the
+///   directory: rename(2) is atomic, so at any moment, and after a crash, `path` has the old or the new content whole.
+///   Otherwise (failed, cancelled, abandoned) `path` is untouched and the temporary file is gone.
+///   A program that is killed leaves `path` whole. Only if it is killed between giving the temporary file its name and
+///   renaming it (without O_TMPFILE: at any moment) is that name left behind.
+/// Preconditions: a path that is not empty, without a NUL, else `std::invalid_argument` from this function.
+/// Cancellation: of setup, at once. The cleanup is shielded; should its `cleanup_timeout` come while it is replacing,
+///   the system calls go on alone, and either may be the outcome.
+/// Errors: `boost::system::system_error` with the errno and the path. In setup: EISDIR for a directory, EINVAL for what
+///   is no regular file, EACCES, ENOENT for a missing directory, EROFS and others. In the cleanup, those of fsync(2),
+///   close(2), linkat(2) and rename(2): `path` is then untouched; but if it is the directory's fsync that fails, the
+///   new content is in place and may not survive a crash. A write that fails, fails the body, unless you catch it
+///   there.
+/// Lifetime: in a dying context the cleanup does its work on the spot.
+/// Thread safety: of several at a time on one path, the last to end wins. To read, change and write, use `lock_file`.
+[[nodiscard]] inline async_scope<file> atomic_file(std::filesystem::path path,
+                                                   std::source_location where = std::source_location::current()) {
+    detail::check_path(path, "atomic_file");
+    auto scope = detail::replaced_file(std::move(path));
+    detail::scope_access::made_at(scope, where);
+    return scope;
+}
+
+}  // namespace coraii
+
+#endif

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_FILE_SCOPE_HPP
+#define CORAII_DETAIL_FILE_SCOPE_HPP
+
+#include "coraii/async_scope.hpp"
+#include "coraii/detail/descriptor.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/outside.hpp"
+#include "coraii/detail/worker_pool.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/file_handle.hpp"
+#include "coraii/offload.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/query.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <cstdint>
+#include <fcntl.h>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace coraii::detail {
+
+inline void check_path(const std::filesystem::path& path, const char* function) {
+    if (path.empty() || path.native().find('\0') != std::string::npos) {
+        throw std::invalid_argument(std::string{"coraii::"} + function +
+                                    (path.empty() ? ": the path is empty" : ": the path contains a NUL"));
+    }
+}
+
+/// 16 digits that nobody can guess, for the name of a file that must not be there yet.
+inline std::string random_digits() {
+    std::random_device random;
+    std::string digits;
+    for (int i = 0; i < 2; ++i) {
+        std::uint32_t bits = random();
+        for (int j = 0; j < 8; ++j, bits >>= 4) {
+            digits += "0123456789abcdef"[bits & 15];
+        }
+    }
+    return digits;
+}
+
+inline constexpr int most_names = 100;  // tried, before EEXIST is an error
+
+inline worker_executor workers_of(const asio::any_io_executor& executor) {
+    return worker_service::workers(asio::query(executor, asio::execution::context));
+}
+
+/// Awaits `f()` on a worker. Cancelled, it is left alone.
+template <class F>
+asio::awaitable<void> on_worker(own_frame, worker_executor workers, F f) {
+    auto call = call_outside(std::move(workers), std::move(f), asio::deferred, on_cancel::leave);
+    co_await std::move(call);
+}
+
+/// Awaits `resource->close(why)` on a worker; where nothing can be awaited, it is called on the spot.
+template <class Resource>
+asio::awaitable<void> close_on_worker(worker_executor workers, std::shared_ptr<Resource> resource, exit_status why) {
+    return close_outside<asio::any_io_executor>(own_frame{}, std::move(workers), std::move(resource), std::move(why),
+                                                on_cancel::leave);
+}
+
+inline async_scope<file> opened_file(std::filesystem::path path, int flags) {
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    const worker_executor workers = workers_of(executor);
+    const auto handle = std::make_shared<descriptor>();
+    auto open = [handle, path, flags] { handle->open(path, flags, 0666); };
+    co_await on_worker(own_frame{}, workers, std::move(open));
+    file opened = file_access::make(executor, workers, handle, std::move(path), (flags & O_APPEND) != 0);
+    const exit_status why = co_yield opened;
+    file_access::leave(opened);
+    co_await close_on_worker(workers, handle, why);
+}
+
+}  // namespace coraii::detail
+
+#endif

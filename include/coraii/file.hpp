@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_FILE_HPP
+#define CORAII_FILE_HPP
+
+/// Files that are closed, replaced and locked properly. For POSIX systems.
+
+#include "coraii/async_scope.hpp"
+#include "coraii/atomic_file.hpp"
+#include "coraii/detail/file_scope.hpp"
+#include "coraii/file_handle.hpp"
+#include "coraii/lock_file.hpp"
+#include "coraii/temp_file.hpp"
+
+#include <fcntl.h>
+#include <filesystem>
+#include <source_location>
+#include <utility>
+
+namespace coraii {
+
+/// How `open_file` opens, in terms of open(2).
+enum class open_mode {
+    /// O_RDONLY: the file must exist.
+    read,
+    /// O_WRONLY, O_CREAT, O_TRUNC: creates the file, or empties it.
+    write,
+    /// O_WRONLY, O_CREAT, O_APPEND: creates the file, or goes on at its end.
+    append,
+    /// O_RDWR: the file must exist, and is left as it is.
+    read_write,
+    /// O_RDWR, O_CREAT, O_EXCL: fails with EEXIST if there is anything of that name.
+    create_new,
+};
+
+/// An open file. The cleanup closes it.
+///
+///     co_await coraii::with(coraii::open_file("orders.csv"), [](coraii::file& f) -> asio::awaitable<void> {
+///         while (std::optional<std::string> line = co_await f.read_line()) { ... }
+///     });
+///
+/// A new file has the mode 0666 less the umask. Not inherited over an exec (O_CLOEXEC).
+///
+/// Preconditions: a path that is not empty, without a NUL, else `std::invalid_argument` from this function.
+/// Cancellation: of setup, at once (a FIFO without a peer is waited for until then); if the kernel opens the file
+///   nevertheless, it is closed. An open that should create or empty a file may still do so.
+/// Errors: `boost::system::system_error` with the errno of open(2) or close(2), and the path: ENOENT, EISDIR (also
+///   for reading), EACCES, EMFILE, EROFS and others. A close that fails is the cleanup's error: `with`
+///   and `close()` throw it, that of a dropped guard goes to `on_cleanup_error`. The descriptor is closed all the same.
+/// Lifetime: the cleanup waits for what is under way on the file (see `file`); in a dying context it is done on the
+///   spot.
+[[nodiscard]] inline async_scope<file> open_file(std::filesystem::path path, open_mode mode = open_mode::read,
+                                                 std::source_location where = std::source_location::current()) {
+    detail::check_path(path, "open_file");
+    int flags = O_RDONLY;
+    switch (mode) {
+        case open_mode::read: break;
+        case open_mode::write: flags = O_WRONLY | O_CREAT | O_TRUNC; break;
+        case open_mode::append: flags = O_WRONLY | O_CREAT | O_APPEND; break;
+        case open_mode::read_write: flags = O_RDWR; break;
+        case open_mode::create_new: flags = O_RDWR | O_CREAT | O_EXCL; break;
+    }
+    auto scope = detail::opened_file(std::move(path), flags);
+    detail::scope_access::made_at(scope, where);
+    return scope;
+}
+
+}  // namespace coraii
+
+#endif

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_FILE_HANDLE_HPP
+#define CORAII_FILE_HANDLE_HPP
+
+#include "coraii/detail/file_io.hpp"
+#include "coraii/detail/file_state.hpp"
+#include "coraii/detail/frame.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace coraii {
+
+namespace detail {
+struct file_access;
+}
+
+/// An open file, as `open_file`, `atomic_file` and `temp_file` give it. Models Asio's AsyncReadStream,
+/// AsyncWriteStream, AsyncRandomAccessReadDevice and AsyncRandomAccessWriteDevice, so `asio::async_read`,
+/// `async_write`, `async_read_until` and their `_at` forms work on it.
+///
+/// System calls are made by up to four threads of the context's, except that up to 128 KiB which the kernel has in its
+/// page cache are copied at once where it can say so (preadv2(2) with RWF_NOWAIT). Where Asio was compiled with
+/// io_uring and the kernel grants it, the `async_` operations on regular files use that; it is not needed, and nothing
+/// differs but who waits. Calls on what is no regular file (a FIFO, a terminal) may block for ever: they take no place
+/// from other calls, but fail with EAGAIN if 60 are blocked.
+///
+/// There is one position, for reading and writing. It is the file's own, not that of the descriptor: what is read ahead
+/// for `read_line` does not count, so all ways to read and write can be mixed. In `open_mode::append` everything is
+/// written to the end, as O_APPEND has it, and the position is then behind it. What is no regular file has none.
+///
+/// Preconditions: not moved from. At a time at most one operation that uses the position (those without `_at`).
+/// Cancellation: every type of cancellation (`terminal`, `partial`, `total`) stops an operation with
+///   `operation_aborted`. A system call cannot be interrupted. Where it has not begun it is not made. Where it has,
+///   what uses your buffer (`async_` operations and `write` on a regular file, and `read_all`, which reads in
+///   steps of 4 MiB) completes as usual when it returns; so a buffer is never touched after its operation completed.
+///   Everything else (`read_line`, `sync`, `size`, `resize`, all on what is no regular file) completes at once, and the
+///   call goes on alone: a `sync` or `resize` may still come about, text for a FIFO may still be written. A cancelled
+///   read (but for `read_all`) loses nothing: the line that was half there, and what a FIFO still gives, are for the
+///   next.
+/// Errors: the `awaitable` members throw `boost::system::system_error` with the errno in `code()`, and what was tried
+///   and the path in `what()`; the `async_` operations complete with the errno alone, `asio::error::eof` at the end.
+///   Leaving the scope cancels: what is begun then, or was started before and nobody has waited for, fails with
+///   `operation_aborted` unless its system call had begun on a regular file. Its handler may be called after the end.
+/// Executor: as for Asio's I/O objects: operations complete on the handler's associated executor, by default on
+///   `get_executor()`, never inside the initiating function. Use the file on one strand.
+/// Lifetime: ends with its scope, which waits for calls under way on it, unless they may block for ever; such a one is
+///   left the descriptor. Must not outlive the execution context. The context's destructor waits likewise.
+/// Thread safety: distinct objects: safe. Shared objects: unsafe.
+class file {
+public:
+    using executor_type = asio::any_io_executor;
+    using lowest_layer_type = file;
+    using native_handle_type = int;
+
+    file(file&&) noexcept = default;
+    file& operator=(file&&) noexcept = default;
+
+    executor_type get_executor() const noexcept { return state_->executor; }
+    lowest_layer_type& lowest_layer() noexcept { return *this; }
+    const lowest_layer_type& lowest_layer() const noexcept { return *this; }
+
+    /// The path it was opened by; of an `atomic_file`, the one that it will be.
+    const std::filesystem::path& path() const noexcept { return state_->path; }
+
+    /// The descriptor; -1 when the scope has been left. Reading and writing past this object is seen here only where
+    /// nothing was read ahead.
+    native_handle_type native_handle() const noexcept { return state_->handle->fd(); }
+
+    /// Reads what there is, at least one byte, from the position on.
+    ///
+    /// Handler signature: `void(boost::system::error_code, std::size_t)`.
+    template <class MutableBuffers,
+              asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
+    auto async_read_some(const MutableBuffers& buffers, Token&& token = Token()) {
+        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_read{}, token, state_,
+                                                                 std::optional<std::uint64_t>{}, buffers);
+    }
+
+    /// Writes some of the buffers, at least one byte, at the position.
+    ///
+    /// Handler signature: `void(boost::system::error_code, std::size_t)`.
+    template <class ConstBuffers,
+              asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
+    auto async_write_some(const ConstBuffers& buffers, Token&& token = Token()) {
+        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_write{}, token, state_,
+                                                                 std::optional<std::uint64_t>{}, buffers, false);
+    }
+
+    /// Reads at `offset` (bytes from the beginning). Leaves the position alone; any number may be under way at a time.
+    ///
+    /// Handler signature: `void(boost::system::error_code, std::size_t)`.
+    template <class MutableBuffers,
+              asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
+    auto async_read_some_at(std::uint64_t offset, const MutableBuffers& buffers, Token&& token = Token()) {
+        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_read{}, token, state_,
+                                                                 std::optional{offset}, buffers);
+    }
+
+    /// Writes at `offset` (bytes from the beginning). Leaves the position alone; any number may be under way at a time.
+    /// In `open_mode::append` Linux writes to the end all the same (pwrite(2)).
+    ///
+    /// Handler signature: `void(boost::system::error_code, std::size_t)`.
+    template <class ConstBuffers,
+              asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
+    auto async_write_some_at(std::uint64_t offset, const ConstBuffers& buffers, Token&& token = Token()) {
+        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_write{}, token, state_,
+                                                                 std::optional{offset}, buffers, false);
+    }
+
+    /// Everything from the position to the end. If it fails, the position of a regular file is what it was; of what is
+    /// no regular file, that which was read is lost.
+    [[nodiscard]] asio::awaitable<std::string> read_all() { return detail::read_all(detail::own_frame{}, state_); }
+
+    /// The next line, without its LF or CRLF, or nothing at the end. A last line may lack its end; a CR anywhere else
+    /// is text, and so is a NUL.
+    ///
+    /// Effects: reads ahead in blocks of 64 KiB or more, and suspends once a block. A line takes as much memory as it
+    ///   is long. If it fails, nothing of the line is lost.
+    [[nodiscard]] asio::awaitable<std::optional<std::string>> read_line() {
+        return detail::read_line(detail::own_frame{}, state_);
+    }
+
+    /// Writes all of `text` at the position. When it completes, the kernel has it; `sync` is for the disk.
+    ///
+    /// Errors: ENOSPC, EDQUOT, EFBIG, EIO and others of write(2). The position is then behind what was written.
+    /// Lifetime: `text` until it completes.
+    [[nodiscard]] asio::awaitable<void> write(std::string_view text) {
+        return detail::write_all(detail::own_frame{}, state_, text);
+    }
+
+    /// fsync(2): when it completes, the file's content is on the disk. For its name, the directory has to be, too.
+    [[nodiscard]] asio::awaitable<void> sync() { return detail::sync_file(detail::own_frame{}, state_); }
+
+    /// In bytes, as the kernel has it now.
+    [[nodiscard]] asio::awaitable<std::uint64_t> size() { return detail::file_size(detail::own_frame{}, state_); }
+
+    /// Cuts the file to `size` bytes, or appends zeros. Leaves the position alone.
+    [[nodiscard]] asio::awaitable<void> resize(std::uint64_t size) {
+        return detail::resize_file(detail::own_frame{}, state_, size);
+    }
+
+    /// Sets the position, in bytes from the beginning; behind the end is allowed. Makes no system call.
+    ///
+    /// Errors: ESPIPE for what is no regular file.
+    void seek(std::uint64_t position) {
+        if (!state_->positioned) {
+            detail::throw_errno(ESPIPE, "seek", state_->path.native());
+        }
+        state_->seek(position);
+    }
+
+    /// The position of the next byte to be read or written; 0 for what is no regular file.
+    std::uint64_t position() const noexcept { return state_->position; }
+
+private:
+    friend struct detail::file_access;
+
+    explicit file(detail::shared_file state) noexcept : state_{std::move(state)} {}
+
+    detail::shared_file state_;
+};
+
+namespace detail {
+
+/// For the scopes that make files.
+struct file_access {
+    static file make(asio::any_io_executor executor, worker_executor workers, std::shared_ptr<descriptor> handle,
+                     std::filesystem::path path, bool append = false) {
+        return file{std::make_shared<file_state>(std::move(executor), std::move(workers), std::move(handle),
+                                                 std::move(path), append)};
+    }
+
+    static void leave(const file& f) {
+        if (f.state_) {
+            f.state_->leave();
+        }
+    }
+};
+
+}  // namespace detail
+}  // namespace coraii
+
+#endif

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "support/files.hpp"
+#include "support/scenario.hpp"
+
+#include <cerrno>
+#include <optional>
+#include <random>
+#include <string>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <vector>
+
+using namespace test;
+using coraii::file;
+using coraii::open_file;
+using coraii::with;
+
+namespace {
+
+using lines = std::vector<std::string>;
+
+lines read_lines(const fs::path& path, asio::io_context& context) {
+    lines all;
+    run(
+        [](fs::path p, lines& to) -> awaitable<void> {
+            co_await with(open_file(std::move(p)), [&to](file& f) -> awaitable<void> {
+                for (;;) {
+                    std::optional<std::string> line = co_await f.read_line();
+                    if (!line) {
+                        break;
+                    }
+                    to.push_back(std::move(*line));
+                }
+                const std::optional<std::string> still_nothing = co_await f.read_line();
+                CHECK(!still_nothing);
+                const std::uint64_t size = co_await f.size();
+                CHECK(f.position() == size);
+            });
+        }(path, all),
+        context);
+    return all;
+}
+
+lines read_lines(const fs::path& path) {
+    asio::io_context context;
+    return read_lines(path, context);
+}
+
+lines lines_of(const scratch& dir, std::string_view text) {
+    spit(dir / "lines", text);
+    return read_lines(dir / "lines");
+}
+
+}  // namespace
+
+TEST_CASE("read_line: LF, CRLF, a last line without either, and everything else is text", "[file][lines]") {
+    const scratch dir;
+    CHECK(lines_of(dir, "").empty());
+    CHECK(lines_of(dir, "\n") == lines{""});
+    CHECK(lines_of(dir, "\r\n") == lines{""});
+    CHECK(lines_of(dir, "a") == lines{"a"});
+    CHECK(lines_of(dir, "a\n") == lines{"a"});
+    CHECK(lines_of(dir, "a\r\nb\nc") == lines{"a", "b", "c"});
+    CHECK(lines_of(dir, "\n\n\r\n\na\n\n") == lines{"", "", "", "", "a", ""});
+    CHECK(lines_of(dir, "a\rb\r\r\nc\r") == lines{"a\rb\r", "c\r"});
+    using namespace std::string_literals;
+    CHECK(lines_of(dir, "a\0b\n\0\nc\0"s) == lines{"a\0b"s, "\0"s, "c\0"s});
+}
+
+TEST_CASE("read_line: lines that end anywhere in a block, and lines longer than one", "[file][lines]") {
+    const scratch dir;
+    const auto end = GENERATE("\n", "\r\n");
+    const auto first =
+        GENERATE(65'500U, 65'534U, 65'535U, 65'536U, 65'537U, 69'631U, 69'632U, 69'633U, 131'072U, 1'000'003U);
+    const lines expected{std::string(first, 'a'), "b", std::string(200'000, 'c'), "", "d"};
+    std::string text;
+    for (const std::string& line : expected) {
+        text += line + end;
+    }
+    CHECK(lines_of(dir, text) == expected);
+    text.resize(text.size() - std::string_view{end}.size());
+    CHECK(lines_of(dir, text) == expected);
+}
+
+TEST_CASE("read_line: random texts", "[file][lines]") {
+    const scratch dir;
+    const auto seed = Catch::getSeed();
+    CAPTURE(seed);
+    std::mt19937 random{seed};
+    for (int round = 0; round < 10; ++round) {
+        lines expected;
+        std::string text;
+        const unsigned longest = 1U << (random() % 18);
+        while (text.size() < 300'000) {
+            expected.emplace_back(random() % longest, static_cast<char>('a' + random() % 26));
+            text += expected.back() + (random() % 2 != 0 ? "\n" : "\r\n");
+        }
+        CHECK(lines_of(dir, text) == expected);
+    }
+}
+
+TEST_CASE("read_line: the event loop is gone round once a block, not once a line", "[file][lines]") {
+    const scratch dir;
+    std::string text;
+    while (text.size() < 1'000'000) {
+        text += "a line of twenty chars\n";
+    }
+    spit(dir / "f", text);
+    asio::io_context context;
+    std::size_t lines_read = 0;
+    asio::co_spawn(
+        context,
+        [](fs::path path, std::size_t& count) -> awaitable<void> {
+            auto f = co_await open_file(path);
+            for (;;) {
+                const std::optional<std::string> line = co_await f->read_line();
+                if (!line) {
+                    break;
+                }
+                ++count;
+            }
+            co_await f.close();
+        }(dir / "f", lines_read),
+        [](std::exception_ptr e) { CHECK(!e); });
+    const std::size_t handlers = context.run();
+    CHECK(lines_read == text.size() / 23);
+    const std::size_t blocks = text.size() / 65'536 + 2;
+    CHECK(handlers <= blocks + 20);  // those of opening and closing
+    CHECK(handlers >= blocks - 2);  // others get their turn
+}
+
+TEST_CASE("read_line: where the kernel cannot say what it has in memory, workers read", "[file][lines]") {
+    const scratch dir;
+    lines expected;
+    std::string text;
+    for (int i = 0; i < 100'000; ++i) {
+        expected.push_back(std::to_string(i));
+        text += expected.back() + '\n';
+    }
+    expected.emplace_back(300'000, 'x');
+    text += expected.back();
+    spit(dir / "f", text);
+    lines read;
+    where_refused(SYS_preadv2, EOPNOTSUPP, 5, RWF_NOWAIT, [&] { read = read_lines(dir / "f"); });
+    CHECK(read == expected);
+}
+
+TEST_CASE("read_line: a file that grows is read on", "[file][lines]") {
+    const scratch dir;
+    spit(dir / "log", "one\ntw");
+    run([](fs::path path) -> awaitable<void> {
+        auto f = co_await open_file(path);
+        const auto one = co_await f->read_line();
+        CHECK(one == "one");
+        const auto half = co_await f->read_line();
+        CHECK(half == "tw");
+        const auto end = co_await f->read_line();
+        CHECK(!end);
+        std::ofstream{path, std::ios::app} << "o\nthree\n";
+        const auto rest = co_await f->read_line();
+        CHECK(rest == "o");
+        f->seek(4);
+        const auto again = co_await f->read_line();
+        CHECK(again == "two");
+        const auto three = co_await f->read_line();
+        CHECK(three == "three");
+    }(dir / "log"));
+}
