@@ -458,7 +458,10 @@ TEST_CASE("sweep: cleanup_timeout", "[sweep]") {
 
 TEST_CASE("sweep: races of awaitable_operators", "[sweep]") {
     using namespace asio::experimental::awaitable_operators;
-    const sweep_options options{.order = cleanup_order::any, .errors_may_be_swallowed = true};
+    sweep_options options{.order = cleanup_order::any, .errors_may_be_swallowed = true};
+    // A wait of Asio's timer whose start or end is destroyed leaves its cancellation handler behind.
+    std::erase(options.kinds, fault_kind::no_memory);
+    std::erase(options.kinds, fault_kind::coroutine_destroyed);
     sweep(
         "a scope that loses against a timer",
         []() -> awaitable<void> {

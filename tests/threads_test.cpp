@@ -23,6 +23,7 @@ namespace {
 
 struct counters {
     std::atomic<int> opened{0};
+    std::atomic<int> begun{0};  // cleanups
     std::atomic<int> cleaned{0};
 };
 
@@ -33,6 +34,7 @@ coraii::async_scope<coraii::scope_handle> counted(counters& c, int turns) {
     }
     ++c.opened;
     co_yield self;
+    ++c.begun;
     for (int i = 0; i < turns; ++i) {
         co_await turn();
     }
@@ -166,8 +168,40 @@ TEST_CASE("G13: contexts that are stopped at a random moment", "[threads]") {
             pool.stop();
             pool.join();
         }
-        // What could not wait was cut short; nothing hangs or leaks, and nothing is cleaned twice.
-        CHECK(c.cleaned <= c.opened);
+        // What could not wait was cut short; nothing hangs or leaks, and each cleanup was begun, once.
+        CHECK(c.begun == c.opened);
+        CHECK(c.cleaned <= c.begun);
+    }
+}
+
+TEST_CASE("G12, G13, G20: guards that are dropped on foreign threads while their context is stopped", "[threads]") {
+    const bool strand = GENERATE(false, true);
+    for (int round = 0; round < rounds; ++round) {
+        counters c;
+        {
+            asio::thread_pool pool{4};
+            std::vector<std::thread> threads;
+            std::latch ready{tasks + 1L};
+            for (int i = 0; i < tasks; ++i) {
+                auto opened = counted(c, i % 2)(asio::bind_executor(pick(pool, strand), asio::use_future));
+                threads.emplace_back([&ready, i, g = opened.get()]() mutable {
+                    ready.arrive_and_wait();
+                    if (i % 2 == 0) {
+                        g.reset();
+                    } else {
+                        auto moved = std::move(g);
+                        moved.close(asio::detached);
+                    }
+                });
+            }
+            ready.arrive_and_wait();
+            pool.stop();
+            for (auto& t : threads) {
+                t.join();
+            }
+        }
+        CHECK(c.opened == tasks);
+        CHECK(c.begun == tasks);
     }
 }
 

@@ -66,6 +66,7 @@ public:
             record_->cleanups_may_break_off();
         }
         context_ = std::make_unique<asio::io_context>(1);
+        signal_ = std::make_unique<asio::cancellation_signal>();
         track_scopes(*context_, true);
         on_cleanup_error(*context_, [this](const cleanup_failure& failure) { reported(failure); });
     }
@@ -97,6 +98,7 @@ public:
     void destroy_context() {
         const allocations::unobserved quiet;
         kick_.reset();
+        signal_.reset();  // what Asio keeps in there has executors, which must not outlive their context
         in_the_run([this] { context_.reset(); });
         main_ = nullptr;
     }
@@ -200,7 +202,7 @@ private:
         in_the_run([&] {
             const auto ended = [](const std::exception_ptr&) {};
             if (given_.slot) {
-                asio::co_spawn(executor, root(), asio::bind_cancellation_slot(signal_.slot(), ended));
+                asio::co_spawn(executor, root(), asio::bind_cancellation_slot(signal_->slot(), ended));
             } else {
                 asio::co_spawn(executor, root(), ended);
             }
@@ -343,7 +345,7 @@ private:
         for (int i = 0; i < times; ++i) {
             struck(std::string{"cancel "} + testing::to_string(given_.injected.type));
             emitted_ = emitted_ || !main_ended_;
-            signal_.emit(given_.injected.type);
+            signal_->emit(given_.injected.type);
         }
     }
 
@@ -373,7 +375,7 @@ private:
     clock::virtual_time time_{clock::time_point{std::chrono::hours{1}}, std::nullopt};
     clock::virtual_time* const outer_time_;
     stage* const outer_;
-    asio::cancellation_signal signal_;
+    std::unique_ptr<asio::cancellation_signal> signal_;
     std::unique_ptr<asio::io_context> context_;
     std::unique_ptr<asio::basic_waitable_timer<clock>> kick_;
     coroutine main_;
