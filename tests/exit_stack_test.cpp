@@ -3,6 +3,7 @@
 
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/strand.hpp>
 
 #include <memory>
 #include <string>
@@ -258,4 +259,40 @@ TEST_CASE("exit_stack: a scope that lives on another context does not take the c
     thread.join();
     CHECK(back_home);
     CHECK(log.back() == "cleaned a");
+}
+
+TEST_CASE("exit_stack: what a cleanup puts on the stack is cleaned in its turn", "[exit_stack]") {
+    events log;
+    run([&]() -> awaitable<void> {
+        co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> awaitable<void> {
+            co_await stack.enter(make(form::co_yielded, log, "bottom", {.cleanup_suspends = true}));
+            stack.defer([&]() -> awaitable<void> {
+                stack.defer([&]() -> awaitable<void> {
+                    co_await turn();
+                    log.push_back("late");
+                });
+                co_await turn();
+                log.push_back("top");
+            });
+        });
+        log.push_back("returned");
+    }());
+    CHECK(log == events{"setup bottom", "top", "late", "cleanup bottom completed", "cleaned bottom", "returned"});
+}
+
+TEST_CASE("G13: a stack on a strand that is older than the first scope dies without a leak", "[exit_stack]") {
+    events log;
+    {
+        asio::io_context context;
+        const auto strand = asio::make_strand(context);
+        const auto work = [&]() -> awaitable<void> {
+            co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> awaitable<void> {
+                co_await stack.enter(make(form::co_yielded, log, "a", {.cleanup_suspends = true}));
+                co_await forever();
+            });
+        };
+        asio::co_spawn(strand, work, asio::detached);
+        context.poll();
+    }
+    CHECK(log == events{"setup a", "cleanup a abandoned"});  // and AddressSanitizer, that nothing is left
 }

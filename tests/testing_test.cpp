@@ -7,7 +7,10 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <catch2/catch_test_macros.hpp>
@@ -167,6 +170,32 @@ TEST_CASE("run says what is left behind by a coroutine that has finished", "[tes
     CHECK(complaint([]() -> awaitable<void> { auto g = co_await scope("dropped"); }).empty());
 }
 
+TEST_CASE("run tells what is wrong although the coroutine throws", "[testing]") {
+    const auto leaves_it = []() -> awaitable<void> {
+        probe p{"p"};
+        co_await p.set_up();
+        throw std::runtime_error("mine");
+    };
+    CHECK_THAT(complaint(leaves_it),
+               ContainsSubstring("was set up and never cleaned") && ContainsSubstring("the coroutine threw: mine"));
+}
+
+TEST_CASE("in virtual time a timer that was cancelled is as if it had not been", "[testing]") {
+    testing::run([]() -> awaitable<void> {
+        const auto before = testing::clock::now();
+        {
+            testing::timer cancelled{co_await asio::this_coro::executor, 2h};
+            cancelled.async_wait([](const boost::system::error_code&) {});
+            co_await testing::point();
+        }
+        asio::steady_timer real{co_await asio::this_coro::executor, 1ms};
+        co_await real.async_wait(asio::deferred);
+        if (testing::clock::now() != before) {
+            throw std::logic_error("time has gone on");
+        }
+    });
+}
+
 // ---- probe
 
 TEST_CASE("a probe notices what is wrong with its use", "[testing]") {
@@ -235,6 +264,16 @@ TEST_CASE("a probe fails and stalls where it is told to", "[testing]") {
     CHECK_THAT(complaint([=] { return work(true); }), ContainsSubstring("of 'p'"));
 }
 
+TEST_CASE("a probe that was moved from says so", "[testing]") {
+    const auto work = []() -> awaitable<void> {
+        probe p{"p"};
+        const probe q{std::move(p)};
+        p.touch();
+        co_return;
+    };
+    CHECK_THROWS_WITH(testing::run(work), ContainsSubstring("was moved from"));
+}
+
 TEST_CASE("probes and points work only inside a run", "[testing]") {
     CHECK_THROWS_AS(probe{"p"}, std::logic_error);
     CHECK_THROWS_AS(testing::point(), std::logic_error);
@@ -295,7 +334,7 @@ TEST_CASE("a sweep finds errors that are lost, and those that hide an earlier on
     const auto swallows = []() -> awaitable<void> {
         try {
             co_await testing::point();
-        } catch (const testing::injected&) {  // lost
+        } catch (const testing::injected_error&) {  // lost
         }
     };
     CHECK_THAT(text(sweep(swallows, {.kinds = {fault_kind::exception}})),
@@ -340,12 +379,33 @@ TEST_CASE("a sweep finds memory that is leaked where an error strikes", "[testin
     CHECK(report.failed.front().tried.injected.kind == fault_kind::exception);
 }
 
+TEST_CASE("a sweep finds a scenario that throws by itself", "[testing]") {
+    const auto broken = []() -> awaitable<void> {
+        throw std::runtime_error("my setup is broken");
+        co_return;
+    };
+    CHECK_THAT(text(sweep(broken)), ContainsSubstring("nothing was injected: my setup is broken"));
+    CHECK(sweep(broken, {.may_throw = true, .kinds = {}}).ok());
+}
+
+TEST_CASE("a sweep sees an error through awaitable_operators", "[testing]") {
+    using namespace asio::experimental::awaitable_operators;
+    const auto both = []() -> awaitable<void> {
+        const auto one = []() -> awaitable<void> { co_await testing::point(); };
+        co_await (one() && one());
+    };
+    const auto report = sweep(both, {.order = cleanup_order::any, .kinds = {fault_kind::exception}, .pairs = 0});
+    INFO(text(report));
+    CHECK(report.ok());
+    CHECK(report.runs_with.at(fault_kind::exception) > 4);
+}
+
 TEST_CASE("a sweep finds a scenario that cannot finish", "[testing]") {
     const auto waits_for_ever = []() -> awaitable<void> {
         bool failed = false;
         try {
             co_await testing::point();
-        } catch (const testing::injected&) { failed = true; }
+        } catch (const testing::injected_error&) { failed = true; }
         if (failed) {
             probe p{"p"};
             p.stall_at(step::setup);

@@ -537,3 +537,28 @@ TEST_CASE("G13: in a dying context guards that no coroutine holds are cleaned ne
     CHECK(log == events{"setup first", "setup second", "cleanup second abandoned", "cleaned second",
                         "cleanup first abandoned", "cleaned first"});
 }
+
+TEST_CASE("G13, G15: in a dying context a scope outlives coroutines that await one another, however deep", "[with]") {
+    events log;
+    struct user_of {
+        events* log;
+        ~user_of() { log->push_back("its user is gone"); }
+    };
+    const auto nested = [](auto self, int depth) -> awaitable<void> {
+        if (depth == 0) {
+            co_await forever();
+        }
+        co_await asio::co_spawn(co_await asio::this_coro::executor, self(self, depth - 1), asio::deferred);
+    };
+    {
+        asio::io_context context;
+        const auto work = [&]() -> awaitable<void> {
+            auto g = co_await make(form::co_yielded, log, "a");
+            const user_of u{&log};
+            co_await nested(nested, 40);
+        };
+        task t{context, work(), slot::none};
+        context.poll();
+    }
+    CHECK(log == events{"setup a", "its user is gone", "cleanup a abandoned", "cleaned a"});
+}

@@ -28,6 +28,9 @@ enum class errc {
     scope_closed,
     /// The executor that an offloaded call was given to has been stopped.
     offload_stopped,
+    /// The cleanup's coroutine was destroyed before it ended: an operation in it could not begin, or its handler was
+    /// dropped.
+    cleanup_destroyed,
 };
 
 /// The category of `errc`, named "coraii".
@@ -52,6 +55,7 @@ inline const boost::system::error_category& error_category() noexcept {
                     return "the guard holds no resource: it was closed, released, reset or moved from";
                 case errc::scope_closed: return "the scope's cleanup has begun, so it can no longer be held";
                 case errc::offload_stopped: return "the executor that the blocking call was given to has been stopped";
+                case errc::cleanup_destroyed: return "the cleanup's coroutine was destroyed before it ended";
             }
             return "unknown coraii error";
         }

@@ -40,9 +40,10 @@ asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Statu
     std::exception_ptr first_error;
     exit_status status = why;
     while (!scopes.empty()) {
-        const scope_ptr<Executor> state = scopes.back().get();
+        const scope_use<Executor> use = std::move(scopes.back());
+        scopes.pop_back();  // first: the cleanup may put another on the stack
+        const scope_ptr<Executor> state = use.get();
         co_await leave_kept(*state, status);
-        scopes.pop_back();
         if (std::exception_ptr error = std::exchange(state->error_, nullptr)) {
             // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
             first_error = error;

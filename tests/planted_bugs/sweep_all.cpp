@@ -43,7 +43,7 @@ awaitable<void> body() {
 }
 
 bool sweep(const char* name, const testing::scenario& scenario, testing::sweep_options options) {
-    options.executors = {testing::on_executor::context, testing::on_executor::other};
+    options.executors = {testing::on_executor::context, testing::on_executor::forwarding};
     options.failures = 3;
     const auto report = testing::sweep(scenario, options);
     std::cout << name << ": " << report << '\n';

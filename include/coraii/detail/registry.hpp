@@ -263,7 +263,8 @@ private:
     using drain_waiter = erased<deliver>;
 
     // Now the context destroys the handlers it has, and with them coroutines, which leave their scopes, innermost first.
-    // What nobody has left by then is cleaned afterwards.
+    // What nobody has left by then is cleaned afterwards. (Asio calls this twice for its own contexts: what the first
+    // round has queued behind a scheduler that is gone comes in the second.)
     void shutdown() override {
         dying_.store(true, std::memory_order_release);
         wait_for_users(0, 0);
@@ -306,7 +307,7 @@ private:
 
     // A coroutine's destruction queues others', so this goes round until nothing has happened to any scope for some time.
     void wait_for_users(std::uint64_t seen, int quiet) noexcept {
-        constexpr int long_enough = 8;  // rounds
+        constexpr int long_enough = 1000;  // rounds: coroutines that await one another end one a round
         boost::intrusive_ptr<scope_record> newest;
         std::uint64_t changes = 0;
         {

@@ -230,11 +230,12 @@ public:
         }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
-        if (broken_by_ && !registry_->dying()) {
+        if (phase == scope_phase::closing && !registry_->dying()) {
             try {
-                return finish(std::exchange(broken_by_, nullptr), deliver::posted);
+                finish(make_error(errc::cleanup_destroyed), deliver::posted);
             } catch (...) {  // no memory to tell the waiter: it goes the way of a waiter whose operation is destroyed
             }
+            return;
         }
         end();
         if (phase == scope_phase::closing) {
@@ -315,21 +316,18 @@ private:
         if (!claim_cleanup()) {
             return;
         }
-        try {
-            std::move(parked_)();
-        } catch (...) {
-            // An initiating function in the cleanup threw. Asio destroys the coroutine, and lets the error out of the
-            // event loop.
-            broken_by_ = std::current_exception();
-            throw;
-        }
+        std::move(parked_)();
     }
 
     /// In the midst of the user's code, maybe in a destructor.
     void run_here() noexcept {
+        const scope_ptr<Executor> alive{this};
         try {
             run_cleanup();
-        } catch (...) {  // `broken_by_`, which is told when Asio destroys the coroutine
+        } catch (...) {
+            // An initiating function in the cleanup threw. Asio destroys the coroutine, and would let the error out of
+            // its loop.
+            registry_->report({std::current_exception(), status_.error(), name_, where_});
         }
     }
 
@@ -364,7 +362,6 @@ private:
     std::optional<Executor> executor_;
     registry* registry_ = nullptr;
     erased<> parked_;
-    std::exception_ptr broken_by_;  // what left the cleanup without ending its coroutine
     std::unique_ptr<timer> deadline_;
     std::atomic<bool> starting_{false};
     std::atomic<bool> spawned_{false};  // the keeper: from then on it answers for the scope

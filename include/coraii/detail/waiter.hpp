@@ -23,7 +23,10 @@ public:
     void asked() {
         state expected = state::asking;
         if (!state_.compare_exchange_strong(expected, state::waiting, std::memory_order_acq_rel)) {
-            take()(deliver::posted);
+            auto completion = take();
+            if (expected == state::happened) {
+                std::move(completion)(deliver::posted);
+            }
         }
     }
 
@@ -35,13 +38,16 @@ public:
         }
     }
 
-    /// Destroys the completion without calling it.
-    void forget() noexcept { const auto unused = take(); }
+    /// The event will not come. Destroys the completion, also one that is only about to be set.
+    void forget() noexcept {
+        state_.store(state::forgotten, std::memory_order_release);
+        const auto unused = take();
+    }
 
 private:
     erased<deliver> take() noexcept { return std::move(completion_); }
 
-    enum class state : unsigned char { asking, waiting, happened };
+    enum class state : unsigned char { asking, waiting, happened, forgotten };
     std::atomic<state> state_{state::asking};
     erased<deliver> completion_;
 };

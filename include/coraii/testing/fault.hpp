@@ -18,7 +18,7 @@ namespace asio = boost::asio;
 /// turn is one handler that the event loop runs.
 enum class fault_kind {
     none,
-    exception,           ///< an `injected` is thrown at a point
+    exception,           ///< an `injected_error` is thrown at a point
     cancel,              ///< cancellation is requested of the scenario between two turns
     cancel_inside,       ///< the same by the code that is about to wait at a point
     context_destroyed,   ///< the execution context is destroyed between two turns
@@ -46,14 +46,14 @@ struct fault {
 enum class on_executor {
     context,  ///< the io_context's own
     strand,   ///< a strand of it
-    other,    ///< one that forwards to it, and that no library knows
+    forwarding,  ///< one that forwards to it, and that no library knows
 };
 
 /// What a `fault_kind::exception` throws.
-class injected : public std::runtime_error {
+class injected_error : public std::runtime_error {
 public:
     /// The n-th of its run, from 0.
-    explicit injected(std::size_t n, const std::string& where)
+    explicit injected_error(std::size_t n, const std::string& where)
         : std::runtime_error{"injected error " + std::to_string(n) + " at " + where}, number_{n} {}
 
     [[nodiscard]] std::size_t number() const noexcept { return number_; }

@@ -34,7 +34,7 @@ namespace coraii::testing {
 /// Put one into a scope in place of the real resource, or beside it. Each step is an async operation that waits for one
 /// turn, a `point()`; it can be told to fail or to stall there. Steps named `_now` do not wait.
 ///
-/// Move-only; a moved-from probe is inert.
+/// Move-only; to use one that was moved from is a `std::logic_error`.
 /// Cancellation, Errors: as for `point`. The constructor throws `std::logic_error` outside `run` and `sweep`.
 /// Thread safety: the `_now` steps and `touch` may be called on other threads.
 class probe {
@@ -49,6 +49,7 @@ class probe {
 
     auto wait(step s) {
         const allocations::unobserved quiet;
+        checked();
         return detail::wait_as(
             {log_, text(s), std::pair{id_, s}, told(s) == instruction::stall,
              told(s) == instruction::fail ? std::make_exception_ptr(failed(s)) : std::exception_ptr{}});
@@ -77,11 +78,11 @@ public:
     [[nodiscard]] auto clean_up() { return wait(step::cleanup); }
 
     void set_up_now() { now(step::setup); }
-    void touch() const { log_->touched(id_); }
+    void touch() const { checked().touched(id_); }
     void clean_up_now() { now(step::cleanup); }
 
     /// The resource was taken out of its scope: from now on nothing must clean it.
-    void released() { log_->released(id_); }
+    void released() { checked().released(id_); }
 
     /// From now on the step throws a `std::runtime_error`.
     probe& fail_at(step s) {
@@ -98,12 +99,19 @@ public:
 
 private:
     void now(step s) {
-        log_->began(id_, s);
+        checked().began(id_, s);
         const bool fails = told(s) == instruction::fail;
         log_->ended(id_, s, fails ? detail::record::outcome::failed : detail::record::outcome::done);
         if (fails) {
             throw failed(s);
         }
+    }
+
+    detail::record& checked() const {
+        if (!log_) {
+            throw std::logic_error("coraii::testing: a probe is used that was moved from");
+        }
+        return *log_;
     }
 
     std::runtime_error failed(step s) const { return std::runtime_error{text(s) + " fails, as it was told"}; }

@@ -24,7 +24,17 @@
 
 // NOLINTBEGIN: the C library's names, in the C library's ways
 
-#if defined(__GLIBC__) && !defined(CORAII_TESTING_SANITIZED)
+// Clang's ThreadSanitizer and MemorySanitizer have allocation functions that cannot be replaced. Define
+// CORAII_TESTING_KEEP_ALLOCATION where there are others such (-fsanitize=leak, a static C library).
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CORAII_TESTING_KEEP_ALLOCATION
+#endif
+#endif
+
+#if defined(CORAII_TESTING_KEEP_ALLOCATION)
+
+#elif defined(__GLIBC__) && !defined(CORAII_TESTING_SANITIZED)
 
 extern "C" {
 
@@ -192,7 +202,7 @@ void operator delete[](void* block, std::size_t, std::align_val_t) noexcept {
     coraii::testing::detail::give_back(block);
 }
 
-#if defined(__linux__)
+#if defined(__GLIBC__)
 extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
     void* block = nullptr;
     if (!coraii::testing::detail::allocations_here.allow() || ::posix_memalign(&block, alignment, size) != 0) {
@@ -205,6 +215,7 @@ extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept
 
 #endif
 
+#if !defined(CORAII_TESTING_KEEP_ALLOCATION)
 namespace coraii::testing::detail {
 
 /// Says that the functions above are in the program.
@@ -219,6 +230,7 @@ struct allocation_replaced {
 static const allocation_replaced allocation_is_replaced;
 
 }  // namespace coraii::testing::detail
+#endif
 
 // NOLINTEND
 

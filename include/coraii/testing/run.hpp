@@ -23,7 +23,8 @@
 namespace coraii::testing {
 
 /// Inside `run` and `sweep`, virtual time: it stands still while anything can run, and then jumps to the next timer.
-/// Elsewhere, the steady clock. `cleanup_timeout` goes by it.
+/// It does not wait for what takes real time (I/O, an `asio::steady_timer`, a thread_pool): a timeout in virtual time
+/// always wins against those. Elsewhere, the steady clock. `cleanup_timeout` goes by it. Needs Asio's epoll reactor.
 using clock = detail::clock;
 
 /// A timer that goes by virtual time where that exists.
@@ -55,7 +56,7 @@ struct run_options {
 /// `coroutine` is an `awaitable<T>` or a callable that returns one. What it leaves behind, cleanups of dropped guards for
 /// one, is run as well.
 ///
-/// Errors: what the coroutine threw; otherwise `failure` if
+/// Errors: what the coroutine threw; but `failure`, which tells of that, too, if
 ///   - it cannot finish: the text names the points that are waited at, and the scopes, with their names and places;
 ///   - it has finished, but scopes or other work are left that cannot end;
 ///   - a `probe` was not cleaned exactly once, or not in the order asked for, or used too late.
@@ -100,11 +101,12 @@ auto run(F coroutine, const run_options& options = {}) {
             wrong += (wrong.empty() ? "" : "\n  ") + problem;
         }
     }
-    if (error) {
+    if (error && wrong.empty()) {
         std::rethrow_exception(error);
     }
     if (!wrong.empty()) {
-        throw failure("coraii::testing::run: " + wrong);
+        throw failure("coraii::testing::run: " + wrong +
+                      (error ? "\n  and the coroutine threw: " + detail::what(error) : std::string{}));
     }
     if constexpr (!std::is_void_v<T>) {
         return std::move(*result);

@@ -16,9 +16,11 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <map>
 #include <ostream>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -42,6 +44,8 @@ struct sweep_options {
     /// Set it where the scenario catches errors and keeps them. Otherwise an injected exception must leave the scenario
     /// or reach `on_cleanup_error`, once.
     bool errors_may_be_swallowed = false;
+    /// Set it where the scenario throws even if nothing is injected.
+    bool may_throw = false;
     /// Set it where the scenario changes the cancellation state of its coroutine and leaves it so.
     bool keeps_cancellation_state = true;
 
@@ -71,6 +75,7 @@ struct run_report {
 
 struct sweep_report {
     std::size_t runs = 0;
+    std::map<fault_kind, std::size_t> runs_with{};  ///< of these, by what was injected
     std::size_t points = 0;  ///< suspension points of the scenario without a fault
     std::size_t turns = 0;  ///< handlers that it runs
     std::size_t allocations = 0;  ///< heap allocations that it makes; 0 where they are not counted
@@ -85,13 +90,13 @@ inline std::ostream& operator<<(std::ostream& out, const trial& t) {
         out << ", .slot = false";
     }
     if (t.executor != on_executor::context) {
-        out << ", .executor = on_executor::" << (t.executor == on_executor::strand ? "strand" : "other");
+        out << ", .executor = on_executor::" << (t.executor == on_executor::strand ? "strand" : "forwarding");
     }
     return out << '}';
 }
 
 inline std::ostream& operator<<(std::ostream& out, const run_report& r) {
-    out << r.tried << (r.ok() ? "): ok" : "):");
+    out << r.tried << (r.ok() ? ", options): ok" : ", options):");
     for (const std::string& problem : r.problems) {
         out << "\n  wrong: " << problem;
     }
@@ -102,8 +107,18 @@ inline std::ostream& operator<<(std::ostream& out, const run_report& r) {
 }
 
 inline std::ostream& operator<<(std::ostream& out, const sweep_report& r) {
-    out << r.runs << " runs over " << r.points << " points, " << r.turns << " turns, " << r.allocations
-        << " allocations: " << (r.ok() ? "ok" : "FAILED");
+    out << r.runs << " runs";
+    const char* separator = " (";
+    for (const auto& [kind, runs] : r.runs_with) {
+        out << std::exchange(separator, ", ") << to_string(kind) << ' ' << runs;
+    }
+    out << ") over " << r.points << " points, " << r.turns << " turns, ";
+    if (allocations::counted()) {
+        out << r.allocations << " allocations";
+    } else {
+        out << "allocations not counted";
+    }
+    out << ": " << (r.ok() ? "ok" : "FAILED");
     for (const run_report& run : r.failed) {
         out << "\nreplay(scenario, " << run;
     }
@@ -154,7 +169,10 @@ inline void check_end(stage& run, const trial& tried, const sweep_options& optio
     record& log = *run.log();
     // On an executor that the library does not know, a guard that is dropped without memory is left to the context's end.
     const bool without_memory_to_queue =
-        tried.injected.kind == fault_kind::no_memory && tried.executor == on_executor::other;
+        tried.injected.kind == fault_kind::no_memory && tried.executor == on_executor::forwarding;
+    if (tried.injected.kind == fault_kind::none && run.error() && !options.may_throw) {
+        log.problem("the scenario throws, and nothing was injected: " + what(run.error()));
+    }
     if (run.context() != nullptr && !run.torn()) {
         const auto left = stats(*run.context());
         if (!run.ended()) {
@@ -179,6 +197,7 @@ inline run_report run_once(const scenario& tested, const trial& tried, const swe
                .order = options.order,
                .cleanups_may_be_cancelled = options.cleanups_may_be_cancelled,
                .keeps_cancellation_state = options.keeps_cancellation_state,
+               .tracked = tried.executor != on_executor::forwarding,
                .patience = options.patience}};
     run.run(tested);
     check_end(run, tried, options);
@@ -196,30 +215,47 @@ inline run_report run_once(const scenario& tested, const trial& tried, const swe
     return report;
 }
 
-}  // namespace detail
-
-/// One run of a scenario, alone: to look at one that failed in a sweep.
-///
-/// Executor: everything runs on the calling thread, on an `io_context` of the run's own. Not to be called inside a
-/// coroutine.
-inline run_report replay(const scenario& tested, const trial& tried, const sweep_options& options = {}) {
-    const auto leaked = [&](run_report& report) {
+/// A run, and whether it leaks. What is made once in a program's life is no leak: so it is only one if the next run
+/// leaks as well.
+inline run_report try_once(const scenario& tested, const trial& tried, const sweep_options& options) {
+    run_report report;
+    const auto leaked = [&] {
         coraii::detail::recycler::trim();
         const long before = allocations::live();
-        report = detail::run_once(tested, tried, options);
+        report = run_once(tested, tried, options);
         coraii::detail::recycler::trim();
-        return report.ok() ? allocations::live() - before : 0;
-    };
-    run_report report;
-    // What is made once in a program's life is no leak: so it is only one if the next run leaks as well.
-    if (leaked(report) > 0 && leaked(report) > 0) {
-        const long amount = leaked(report);
-        if (amount > 0) {
-            report.problems.push_back("memory is leaked: " + std::to_string(amount) +
-                                      (detail::allocation_counts::live_bytes != nullptr ? " bytes" : " blocks"));
+        if (!report.ok()) {
+            return 0L;
         }
+        // Threads that are just ending may still give memory back.
+        for (int i = 0; i < 5 && allocations::live() > before; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{i});
+        }
+        return allocations::live() - before;
+    };
+    long amount = leaked();
+    for (int again = 0; again < 2 && amount > 0; ++again) {
+        amount = leaked();
+    }
+    if (amount > 0) {
+        report.problems.push_back("memory is leaked: " + std::to_string(amount) +
+                                  (allocation_counts::live_bytes != nullptr ? " bytes" : " blocks"));
     }
     return report;
+}
+
+}  // namespace detail
+
+/// One run of a scenario, alone: to look at one that failed in a sweep. Give the same options.
+///
+/// Executor: everything runs on the calling thread, on an `io_context` of the run's own. Not to be called inside a
+///   coroutine.
+/// Thread safety: of `sweep` and `replay` one at a time in a program; leaked memory is counted over all threads.
+inline run_report replay(const scenario& tested, const trial& tried, const sweep_options& options = {}) {
+    if (tried.injected.kind == fault_kind::no_memory) {
+        detail::run_once(tested, {{}, tried.slot, tried.executor}, options);  // allocates what is there to stay
+    }
+    return detail::try_once(tested, tried, options);
 }
 
 namespace detail {
@@ -249,8 +285,9 @@ public:
 
 private:
     run_report tried(const trial& t) {
-        run_report report = replay(tested_, t, options_);
+        run_report report = try_once(tested_, t, options_);
         ++report_.runs;
+        ++report_.runs_with[t.injected.kind];
         if (!report.ok()) {
             report_.failed.push_back(report);
         }
@@ -264,7 +301,7 @@ private:
             case fault_kind::exception: return everywhere({{kind}, slot, executor}, true);
             case fault_kind::context_destroyed: return everywhere({{kind}, slot, executor}, false);
             case fault_kind::coroutine_destroyed:
-                if (executor == on_executor::other) {
+                if (executor == on_executor::forwarding) {
                     everywhere({{kind}, slot, executor}, true);
                 }
                 break;
@@ -297,11 +334,13 @@ private:
         if (!twice) {
             return;
         }
-        const std::size_t all = places * (places + 1) / 2;  // the same place twice, too
+        // Cancelled twice at one place, too; an exception cannot be thrown twice there.
+        const bool same_place = t.injected.kind == fault_kind::cancel || t.injected.kind == fault_kind::cancel_inside;
+        const std::size_t all = places * (places + 1) / 2;
         const std::size_t stride = options_.pairs == 0 ? all + 1 : (all + options_.pairs - 1) / options_.pairs;
         std::size_t n = 0;
         for (t.injected.at = 0; t.injected.at < places; ++t.injected.at) {
-            for (std::size_t again = t.injected.at; again < places; ++again) {
+            for (std::size_t again = t.injected.at + (same_place ? 0 : 1); again < places; ++again) {
                 if (n++ % std::max<std::size_t>(stride, 1) == 0 && options_.pairs != 0 && !enough()) {
                     t.injected.again = again;
                     tried(t);
@@ -321,15 +360,17 @@ private:
 /// scenario, of the scopes it uses, or of the library: the report names the fault, the place and what happened, and
 /// `replay` repeats that run alone.
 ///
-/// Faults: an exception at each suspension point; cancellation (terminal, partial, total) requested between each two
+/// Faults: an exception at each `point()` and step of a `probe`; cancellation (terminal, partial, total) requested between each two
 /// turns of the event loop, and by the code that is about to wait; the same twice; the context destroyed between each
-/// two turns; each heap allocation failing (see `replace_allocation.hpp`); on `on_executor::other`, each handler
-/// destroyed instead of run. All of it with and without a cancellation slot.
+/// two turns; where the program includes `coraii/testing/replace_allocation.hpp`, each heap allocation failing (but not
+/// on a strand: Asio's ends the program then); on `on_executor::forwarding`, each handler destroyed instead of run. All
+/// of it with and without a cancellation slot. The report counts the runs by kind.
 ///
 /// Checks, after each run: the scenario came to its end; each `probe` that was set up was cleaned exactly once, in the
 /// order that the options ask for, and not used afterwards; no cleanup was cancelled; no scope is left open; an injected
 /// exception came out once, and the first not hidden by a later; the cancellation state of the caller's coroutine is as
-/// without the library; no memory leaked.
+/// without the library; no memory leaked, where allocations are counted. A scenario of several coroutines at a time has
+/// no order of its cleanups (`cleanup_order::any`), and one that catches errors may swallow them: see the options.
 ///
 /// Executor: as `replay`. Errors: found ones are in the report; nothing is thrown for them.
 [[nodiscard]] inline sweep_report sweep(const scenario& tested, const sweep_options& options = {}) {

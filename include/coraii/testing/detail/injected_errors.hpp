@@ -5,7 +5,8 @@
 #include "coraii/scope_info.hpp"
 #include "coraii/testing/fault.hpp"
 
-#include <algorithm>
+#include <boost/asio/multiple_exceptions.hpp>
+
 #include <cstddef>
 #include <exception>
 #include <optional>
@@ -14,12 +15,20 @@
 
 namespace coraii::testing::detail {
 
+inline std::string what(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) { return e.what(); } catch (...) {
+    }
+    return "an exception that is no std::exception";
+}
+
 /// The errors that were injected into a run, and where each came out: each has to, once.
 class injected_errors {
 public:
     std::exception_ptr make(const std::string& where) {
         came_out_.push_back(0);
-        return std::make_exception_ptr(injected{came_out_.size() - 1, where});
+        return std::make_exception_ptr(injected_error{came_out_.size() - 1, where});
     }
 
     /// An error has left the scenario, or is reported. It may be one of the scenario's own.
@@ -53,7 +62,11 @@ private:
             if (error) {
                 std::rethrow_exception(error);
             }
-        } catch (const injected& e) { return e.number(); } catch (...) {  // the scenario's own
+        } catch (const injected_error& e) {
+            return e.number();
+        } catch (const asio::multiple_exceptions& several) {  // as of awaitable_operators
+            return number_of(several.first_exception());
+        } catch (...) {  // the scenario's own
         }
         return std::nullopt;
     }

@@ -46,6 +46,7 @@ struct conditions {
     cleanup_order order = cleanup_order::any;
     bool cleanups_may_be_cancelled = false;
     bool keeps_cancellation_state = true;
+    bool tracked = true;  // as by `track_scopes`, which `with` differs by
     std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
 };
 
@@ -67,7 +68,8 @@ public:
         }
         context_ = std::make_unique<asio::io_context>(1);
         signal_ = std::make_unique<asio::cancellation_signal>();
-        track_scopes(*context_, true);
+        executor_ = make_executor();  // what it needs of the context is older than the scopes, as in most programs
+        track_scopes(*context_, given.tracked);
         on_cleanup_error(*context_, [this](const cleanup_failure& failure) { reported(failure); });
     }
     stage(const stage&) = delete;
@@ -98,6 +100,7 @@ public:
     void destroy_context() {
         const allocations::unobserved quiet;
         kick_.reset();
+        executor_ = {};
         signal_.reset();  // what Asio keeps in there has executors, which must not outlive their context
         in_the_run([this] { context_.reset(); });
         main_ = nullptr;
@@ -173,7 +176,7 @@ private:
     asio::any_io_executor make_executor() {
         switch (given_.executor) {
             case on_executor::strand: return asio::make_strand(context_->get_executor());
-            case on_executor::other:
+            case on_executor::forwarding:
                 return forwarding_executor<io_executor, gate>{context_->get_executor(), gate{this}};
             case on_executor::context: break;
         }
@@ -198,13 +201,12 @@ private:
     };
 
     void start() {
-        const asio::any_io_executor executor = make_executor();
         in_the_run([&] {
             const auto ended = [](const std::exception_ptr&) {};
             if (given_.slot) {
-                asio::co_spawn(executor, root(), asio::bind_cancellation_slot(signal_->slot(), ended));
+                asio::co_spawn(executor_, root(), asio::bind_cancellation_slot(signal_->slot(), ended));
             } else {
-                asio::co_spawn(executor, root(), ended);
+                asio::co_spawn(executor_, root(), ended);
             }
         });
     }
@@ -267,22 +269,29 @@ private:
 
     /// To when the next timer expires. The kick makes Asio look at its timers again.
     bool advance_time() {
-        const auto next = std::exchange(time_.next, std::nullopt);
-        if (!next || *next == clock::time_point::max()) {
-            time_.next = next;
+        if (!time_.next) {
             return false;
         }
-        time_.now = *next;
+        kick();  // the timer that was next may have been cancelled
+        if (!time_.next || *time_.next == clock::time_point::max()) {
+            return false;
+        }
+        time_.now = *time_.next;
+        kick();
+        return true;
+    }
+
+    void kick() {
+        time_.next.reset();
         if (!kick_) {
             kick_ = std::make_unique<asio::basic_waitable_timer<clock>>(*context_);
         }
         bool kicked = false;
         kick_->expires_at(clock::time_point::min());
         kick_->async_wait([&kicked](const boost::system::error_code&) { kicked = true; });
-        while (!kicked) {
+        while (!kicked && !context_->stopped()) {
             in_the_run([this] { context_->run_one(); });
         }
-        return true;
     }
 
     /// The only place where the code under test runs: its allocations count, and one of them may fail.
@@ -313,6 +322,7 @@ private:
     /// Where an initiating function has no memory, Asio lets that out of its loop, and the coroutine is gone.
     void left_the_loop() {
         tear();
+        const std::exception_ptr thrown = std::current_exception();
         try {
             throw;
         } catch (const std::bad_alloc&) {
@@ -321,7 +331,7 @@ private:
             }
         } catch (...) {  // told below
         }
-        record_->problem("an exception left the event loop");
+        record_->problem("an exception left the event loop: " + what(thrown));
     }
 
     // ---- faults
@@ -377,6 +387,7 @@ private:
     stage* const outer_;
     std::unique_ptr<asio::cancellation_signal> signal_;
     std::unique_ptr<asio::io_context> context_;
+    asio::any_io_executor executor_;
     std::unique_ptr<asio::basic_waitable_timer<clock>> kick_;
     coroutine main_;
 

@@ -84,10 +84,12 @@ private:
     void complete() {
         asio::get_associated_cancellation_slot(handler_).clear();
         std::exception_ptr error = plan_.fails;
-        if (cancelled_) {
+        auto outcome = error ? record::outcome::failed : record::outcome::done;
+        if (cancelled_ && !error) {
             error = std::make_exception_ptr(boost::system::system_error{asio::error::operation_aborted});
+            outcome = record::outcome::cancelled;
         }
-        plan_.ends(cancelled_ ? record::outcome::cancelled : error ? record::outcome::failed : record::outcome::done);
+        plan_.ends(outcome);
         std::move(handler_)(std::move(error));
     }
 
