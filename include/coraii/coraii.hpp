@@ -2,7 +2,8 @@
 #ifndef CORAII_CORAII_HPP
 #define CORAII_CORAII_HPP
 
-/// Everything that needs nothing but Boost.
+/// Everything that needs nothing but Boost, but for `coraii/file.hpp`, which costs as much to compile as all of this, and
+/// `coraii/testing.hpp`, which is for tests.
 
 #include "coraii/async_scope.hpp"
 #include "coraii/error.hpp"

@@ -5,11 +5,11 @@
 /// Files that are closed, replaced and locked properly. For POSIX systems.
 
 #include "coraii/async_scope.hpp"
-#include "coraii/atomic_file.hpp"
-#include "coraii/detail/file_scope.hpp"
-#include "coraii/file_handle.hpp"
-#include "coraii/lock_file.hpp"
-#include "coraii/temp_file.hpp"
+#include "coraii/file/atomic_file.hpp"
+#include "coraii/file/detail/file_scope.hpp"
+#include "coraii/file/handle.hpp"
+#include "coraii/file/lock_file.hpp"
+#include "coraii/file/temp_file.hpp"
 
 #include <fcntl.h>
 #include <filesystem>

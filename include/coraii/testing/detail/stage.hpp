@@ -6,6 +6,7 @@
 #include "coraii/detail/recycler.hpp"
 #include "coraii/scopes.hpp"
 #include "coraii/testing/allocations.hpp"
+#include "coraii/testing/detail/conditions.hpp"
 #include "coraii/testing/detail/forwarding_executor.hpp"
 #include "coraii/testing/detail/injected_errors.hpp"
 #include "coraii/testing/detail/record.hpp"
@@ -37,18 +38,6 @@
 namespace coraii::testing::detail {
 
 using clock = coraii::detail::clock;
-
-/// The conditions of one run.
-struct conditions {
-    fault injected{};
-    bool slot = true;  // cancellation can be requested of the scenario
-    on_executor executor = on_executor::context;
-    cleanup_order order = cleanup_order::any;
-    bool cleanups_may_be_cancelled = false;
-    bool keeps_cancellation_state = true;
-    bool tracked = true;  // as by `track_scopes`, which `with` differs by
-    std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
-};
 
 /// One run of one coroutine, on an io_context and in a time of its own. Where faults strike is decided here.
 class stage {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_DESCRIPTOR_HPP
-#define CORAII_DETAIL_DESCRIPTOR_HPP
+#ifndef CORAII_FILE_DETAIL_DESCRIPTOR_HPP
+#define CORAII_FILE_DETAIL_DESCRIPTOR_HPP
 
 #if defined(_WIN32)
 #error "coraii/file.hpp is for POSIX systems"
 #endif
 
-#include "coraii/detail/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
+#include "coraii/file/detail/worker_pool.hpp"
 
 #include <boost/asio/error.hpp>
 #include <boost/system/error_code.hpp>

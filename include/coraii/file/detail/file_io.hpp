@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_FILE_IO_HPP
-#define CORAII_DETAIL_FILE_IO_HPP
+#ifndef CORAII_FILE_DETAIL_FILE_IO_HPP
+#define CORAII_FILE_DETAIL_FILE_IO_HPP
 
-#include "coraii/detail/file_call.hpp"
-#include "coraii/detail/file_state.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/outside.hpp"
+#include "coraii/file/detail/file_call.hpp"
+#include "coraii/file/detail/file_state.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_ATOMIC_FILE_HPP
-#define CORAII_ATOMIC_FILE_HPP
+#ifndef CORAII_FILE_ATOMIC_FILE_HPP
+#define CORAII_FILE_ATOMIC_FILE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/file_scope.hpp"
 #include "coraii/detail/frame.hpp"
-#include "coraii/detail/replacement.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/file_handle.hpp"
+#include "coraii/file/detail/file_scope.hpp"
+#include "coraii/file/detail/replacement.hpp"
+#include "coraii/file/handle.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/this_coro.hpp>

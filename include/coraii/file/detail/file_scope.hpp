@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_FILE_SCOPE_HPP
-#define CORAII_DETAIL_FILE_SCOPE_HPP
+#ifndef CORAII_FILE_DETAIL_FILE_SCOPE_HPP
+#define CORAII_FILE_DETAIL_FILE_SCOPE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/descriptor.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/file_handle.hpp"
+#include "coraii/file/detail/descriptor.hpp"
+#include "coraii/file/detail/worker_pool.hpp"
+#include "coraii/file/handle.hpp"
 #include "coraii/offload.hpp"
 
 #include <boost/asio/any_io_executor.hpp>

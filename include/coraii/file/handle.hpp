@@ -2,9 +2,9 @@
 #ifndef CORAII_FILE_HANDLE_HPP
 #define CORAII_FILE_HANDLE_HPP
 
-#include "coraii/detail/file_io.hpp"
-#include "coraii/detail/file_state.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/file/detail/file_io.hpp"
+#include "coraii/file/detail/file_state.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_FILE_RING_HPP
-#define CORAII_DETAIL_FILE_RING_HPP
+#ifndef CORAII_FILE_DETAIL_FILE_RING_HPP
+#define CORAII_FILE_DETAIL_FILE_RING_HPP
 
 // Asio's own file class where there is one. On Linux that takes io_uring: compiled in, and granted by the kernel.
 

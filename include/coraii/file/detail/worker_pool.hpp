@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_WORKER_POOL_HPP
-#define CORAII_DETAIL_WORKER_POOL_HPP
+#ifndef CORAII_FILE_DETAIL_WORKER_POOL_HPP
+#define CORAII_FILE_DETAIL_WORKER_POOL_HPP
 
 #include "coraii/detail/erased.hpp"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_REPLACEMENT_HPP
-#define CORAII_DETAIL_REPLACEMENT_HPP
+#ifndef CORAII_FILE_DETAIL_REPLACEMENT_HPP
+#define CORAII_FILE_DETAIL_REPLACEMENT_HPP
 
-#include "coraii/detail/descriptor.hpp"
-#include "coraii/detail/file_scope.hpp"
 #include "coraii/exit_status.hpp"
+#include "coraii/file/detail/descriptor.hpp"
+#include "coraii/file/detail/file_scope.hpp"
 
 #include <boost/system/system_error.hpp>
 

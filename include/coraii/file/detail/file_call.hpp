@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_FILE_CALL_HPP
-#define CORAII_DETAIL_FILE_CALL_HPP
+#ifndef CORAII_FILE_DETAIL_FILE_CALL_HPP
+#define CORAII_FILE_DETAIL_FILE_CALL_HPP
 
-#include "coraii/detail/descriptor.hpp"
-#include "coraii/detail/file_state.hpp"
 #include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
 #include "coraii/error.hpp"
+#include "coraii/file/detail/descriptor.hpp"
+#include "coraii/file/detail/file_state.hpp"
+#include "coraii/file/detail/worker_pool.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/append.hpp>

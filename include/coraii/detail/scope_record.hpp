@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_SCOPE_RECORD_HPP
+#define CORAII_DETAIL_SCOPE_RECORD_HPP
+
+#include "coraii/detail/clock.hpp"
+#include "coraii/detail/completion.hpp"
+#include "coraii/detail/erased.hpp"
+#include "coraii/detail/recycler.hpp"
+#include "coraii/scope_info.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <source_location>
+#include <string>
+
+namespace coraii::detail {
+
+class registry;
+
+/// What does not depend on the executor. Reference counted: the guard, the holds and the scope's coroutines share it.
+struct scope_record : recycled {
+    scope_record() = default;
+    scope_record(const scope_record&) = delete;
+    scope_record& operator=(const scope_record&) = delete;
+    virtual ~scope_record() = default;
+
+    /// The execution context is being destroyed: the last chance to run the cleanup.
+    virtual void context_dies() noexcept = 0;
+
+    /// Nobody holds the scope any more: its cleanup may begin.
+    virtual void begin_cleanup(deliver how) noexcept = 0;
+
+    /// Queues `f` behind all else that the context has to do.
+    virtual void queue_last(erased<> f) = 0;
+
+    void drop_hold(deliver how) noexcept {
+        if (holds_.fetch_sub(1) == 1) {
+            begin_cleanup(how);
+        }
+    }
+
+    // The user's own hold is one of those counted, so that "nobody holds it" and "it was left" are one event.
+    bool try_hold() noexcept {
+        for (unsigned held = holds_.load(); held != 0;) {
+            if (holds_.compare_exchange_weak(held, held + 1)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    friend void intrusive_ptr_add_ref(scope_record* record) noexcept {
+        record->references_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(scope_record* record) noexcept {
+        if (record->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            delete record;
+        }
+    }
+
+    std::atomic<scope_phase> phase_{scope_phase::made};
+    std::atomic<unsigned> holds_{1};
+    std::string name_;
+    std::source_location where_;
+
+private:
+    friend class registry;
+    std::atomic<unsigned> references_{0};
+    std::atomic<bool> listed_{false};
+    std::atomic<std::uint64_t> opened_as_{std::numeric_limits<std::uint64_t>::max()};  // the n-th of its context
+    scope_record* older_ = nullptr;
+    scope_record* newer_ = nullptr;
+    clock::time_point since_;
+};
+
+}  // namespace coraii::detail
+
+#endif

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_TESTING_DETAIL_CONDITIONS_HPP
+#define CORAII_TESTING_DETAIL_CONDITIONS_HPP
+
+#include "coraii/testing/detail/record.hpp"
+#include "coraii/testing/fault.hpp"
+
+#include <chrono>
+
+namespace coraii::testing::detail {
+
+/// The conditions of one run.
+struct conditions {
+    fault injected{};
+    bool slot = true;  // cancellation can be requested of the scenario
+    on_executor executor = on_executor::context;
+    cleanup_order order = cleanup_order::any;
+    bool cleanups_may_be_cancelled = false;
+    bool keeps_cancellation_state = true;
+    bool tracked = true;  // as by `track_scopes`, which `with` differs by
+    std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
+};
+
+}  // namespace coraii::testing::detail
+
+#endif
