@@ -445,8 +445,8 @@ TEST_CASE("temp_directory: it is removed with all that is in it, and symlinks in
 
 TEST_CASE("temp_file, temp_directory: what cannot be made says where", "[file][temp][errors]") {
     const scratch dir;
-    const auto use_file = [&]() -> awaitable<void> { co_await coraii::temp_file(dir / "no"); };
-    const auto use_directory = [&]() -> awaitable<void> { co_await coraii::temp_directory(dir / "no"); };
+    const auto use_file = [&]() -> awaitable<void> { (void)co_await coraii::temp_file(dir / "no"); };
+    const auto use_directory = [&]() -> awaitable<void> { (void)co_await coraii::temp_directory(dir / "no"); };
     const std::string expected = "make a temporary in " + (dir / "no").native() + ": No such file or directory";
     CHECK_THROWS_WITH(run(use_file()), Catch::Matchers::StartsWith(expected));
     CHECK_THROWS_WITH(run(use_directory()), Catch::Matchers::StartsWith(expected));

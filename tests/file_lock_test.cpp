@@ -225,9 +225,9 @@ TEST_CASE("lock_file: a process that is killed lets go", "[file][lock][processes
 TEST_CASE("lock_file: processes that count together lose nothing", "[file][lock][processes]") {
     const scratch dir;
     spit(dir / "counter", "0");
-    const int rounds = sanitized ? 20 : 100;
+    static constexpr int rounds = sanitized ? 20 : 100;
     constexpr int processes = 3;
-    const auto count = [rounds](fs::path d) -> awaitable<void> {
+    const auto count = [](fs::path d) -> awaitable<void> {
         for (int i = 0; i < rounds; ++i) {
             co_await with(lock_file(d / "lock"), [&](file_lock&) -> awaitable<void> {
                 int n = 0;

@@ -201,8 +201,8 @@ private:
     }
 
     asio::awaitable<void> root() {
-        co_await asio::post(
-            asio::deferred);  // Asio does as much for a coroutine that never waits, but not once it is cancelled
+        // Asio does as much at the end of a coroutine that never waits, and throws there once it is cancelled.
+        co_await asio::post(asio::deferred);
         started_ = true;
         co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
         try {
