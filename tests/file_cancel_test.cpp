@@ -42,6 +42,17 @@ private:
     int fd_;
 };
 
+/// A file that is open for reading and writing, in a context that has nothing else to do.
+coraii::guard<file> opened(asio::io_context& context, const fs::path& path) {
+    coraii::guard<file> f;
+    const auto open = [&]() -> awaitable<void> { f = co_await open_file(path, open_mode::read_write); };
+    task opening{context, open(), slot::none};
+    while (!opening.finished()) {
+        context.run_one();
+    }
+    return f;
+}
+
 /// Keeps all the workers that a context has for calls of bounded length from doing anything.
 class busy_workers {
 public:
@@ -180,15 +191,7 @@ TEST_CASE("file: what has not begun is withdrawn at once, and not done", "[file]
     const no_descriptor_left check;
     {
         asio::io_context context;
-        coraii::guard<file> f;
-        task opening{context,
-                     [](fs::path p, coraii::guard<file>& to) -> awaitable<void> {
-                         to = co_await open_file(p, open_mode::read_write);
-                     }(dir / "f", f),
-                     slot::none};
-        while (!opening.finished()) {
-            context.run_one();
-        }
+        coraii::guard<file> f = opened(context, dir / "f");
         busy_workers busy{context};
         const auto work = [&]() -> awaitable<void> {
             switch (which) {
@@ -249,15 +252,7 @@ TEST_CASE("file: a buffer is not touched after its operation has completed, or i
     for (int round = 0; round < 20; ++round) {
         asio::io_context context;
         asio::cancellation_signal signal;
-        coraii::guard<file> f;
-        task opening{context,
-                     [](fs::path p, coraii::guard<file>& to) -> awaitable<void> {
-                         to = co_await open_file(p, open_mode::read_write);
-                     }(dir / "f", f),
-                     slot::none};
-        while (!opening.finished()) {
-            context.run_one();
-        }
+        coraii::guard<file> f = opened(context, dir / "f");
         auto memory = std::make_unique<std::string>(size, 'y');
         const asio::mutable_buffer buffer{memory->data(), size};
         bool done = false;

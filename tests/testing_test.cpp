@@ -47,6 +47,14 @@ coraii::async_scope<probe> scope(std::string name) {
     co_await p.clean_up();
 }
 
+coraii::async_scope<probe> stalls_in_cleanup(std::string name) {
+    probe p{std::move(name)};
+    p.stall_at(step::cleanup);
+    co_await p.set_up();
+    co_yield p;
+    co_await p.clean_up();
+}
+
 /// What `run` complains about; empty if it does not.
 template <class F>
 std::string complaint(F coroutine, testing::run_options options = {}) {
@@ -113,14 +121,7 @@ TEST_CASE("run lets timers expire in their order, without waiting", "[testing]")
 
 TEST_CASE("run has cleanup_timeout go by virtual time", "[testing]") {
     testing::run([]() -> awaitable<void> {
-        auto g = co_await [](std::string name) -> coraii::async_scope<probe> {
-            probe p{std::move(name)};
-            p.stall_at(step::cleanup);
-            co_await p.set_up();
-            co_yield p;
-            co_await p.clean_up();
-        }("slow")
-                                                      .cleanup_timeout(5h);
+        auto g = co_await stalls_in_cleanup("slow").cleanup_timeout(5h);
         const auto before = testing::clock::now();
         boost::system::error_code code;
         try {
@@ -152,16 +153,8 @@ TEST_CASE("run says what a coroutine waits for that cannot finish", "[testing]")
 }
 
 TEST_CASE("run says what is left behind by a coroutine that has finished", "[testing]") {
-    const std::string said = complaint([]() -> awaitable<void> {
-        auto g = co_await [](std::string name) -> coraii::async_scope<probe> {
-            probe p{std::move(name)};
-            p.stall_at(step::cleanup);
-            co_await p.set_up();
-            co_yield p;
-            co_await p.clean_up();
-        }("dropped")
-                                                      .named("connection");
-    });
+    const std::string said =
+        complaint([]() -> awaitable<void> { auto g = co_await stalls_in_cleanup("dropped").named("connection"); });
     CHECK_THAT(said, ContainsSubstring("has finished, but work is left behind"));
     CHECK_THAT(said, ContainsSubstring("cleanup of 'dropped'"));
     CHECK_THAT(said, ContainsSubstring("'connection' ("));

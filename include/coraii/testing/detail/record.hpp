@@ -162,6 +162,10 @@ public:
         torn_ = true;
         ordered_ = false;
     }
+    [[nodiscard]] bool is_torn() const {
+        const std::lock_guard lock{mutex_};
+        return torn_;
+    }
     void cleanups_may_be_cancelled() { shielded_ = false; }
     /// Without memory for its next wait, a coroutine is destroyed.
     void cleanups_may_break_off() { may_break_off_ = true; }

@@ -123,7 +123,7 @@ public:
 
     bool ended() const noexcept { return main_ended_; }
     bool stuck() const noexcept { return stuck_; }
-    bool torn() const noexcept { return torn_; }
+    bool torn() const { return record_->is_torn(); }
     bool reached() const noexcept { return struck_ > (given_.injected.again ? 1 : 0); }
     const std::exception_ptr& error() const noexcept { return error_; }
     const injected_errors& errors() const noexcept { return errors_; }
@@ -182,7 +182,6 @@ private:
                 return true;
             }
             of->struck("a handler is destroyed");
-            of->torn_ = true;
             of->record_->torn_out_of_order();
             return false;
         }
@@ -240,7 +239,7 @@ private:
             return false;
         }
         // Whoever waits for a coroutine that was destroyed waits in vain.
-        if (!torn_ && turn([this] { return context_->run_one_for(given_.patience); })) {
+        if (!torn() && turn([this] { return context_->run_one_for(given_.patience); })) {
             return false;
         }
         stuck_ = !context_->stopped();
@@ -310,7 +309,7 @@ private:
 
     /// Where an initiating function has no memory, Asio lets that out of its loop, and the coroutine is gone.
     void left_the_loop() {
-        tear();
+        record_->torn();
         const std::exception_ptr thrown = std::current_exception();
         try {
             throw;
@@ -333,7 +332,7 @@ private:
         next_turn_ = turns_ + 1;
         if (f.kind == fault_kind::context_destroyed && f.strikes(turns_) > 0) {
             struck("the context is destroyed");
-            tear();
+            record_->torn();
             destroy_context();
         } else if (f.kind == fault_kind::cancel) {
             emit(f.strikes(turns_));
@@ -351,11 +350,6 @@ private:
     void struck(std::string what) {
         ++struck_;
         record_->note("---- " + std::move(what));
-    }
-
-    void tear() {
-        torn_ = true;
-        record_->torn();
     }
 
     void reported(const cleanup_failure& failure) {
@@ -383,7 +377,7 @@ private:
     std::size_t points_ = 0, before_points_ = 0, turns_ = 0, handlers_ = 0, allocated_ = 0;
     std::size_t next_turn_ = 0;
     int struck_ = 0;
-    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, torn_ = false, threw_ = false;
+    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, threw_ = false;
     std::exception_ptr error_;
     injected_errors errors_;
 };
