@@ -123,6 +123,35 @@ TEST_CASE("G21: guards allocate nothing without a slot, and with one no more tha
     CHECK(allocations_a_thousand_rounds(slot::connected, round) <= by_hand);
 }
 
+TEST_CASE("G26: in the steady state, neither a region nor a guard dropped in it allocates", "[allocation][joined]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    CAPTURE(s);
+    const auto guard_only = []() -> awaitable<void> { const auto g = co_await no_op_scope(); };
+    const long outside = allocations_a_thousand_rounds(s, guard_only);
+    long inside = -1;
+    const auto in_one_region = [&]() -> awaitable<void> {
+        co_await coraii::joined([&]() -> awaitable<void> {
+            for (int i = 0; i < 100; ++i) {
+                co_await guard_only();
+            }
+            const long before = allocations::made();
+            for (int i = 0; i < 1000; ++i) {
+                co_await guard_only();
+            }
+            inside = allocations::made() - before;
+        });
+    };
+    run(in_one_region(), s);
+    CHECK(inside <= outside);
+
+    const auto body = []() -> awaitable<void> { co_await asio::post(asio::deferred); };
+    const auto by_hand = [body]() -> awaitable<void> {
+        co_await asio::co_spawn(co_await asio::this_coro::executor, body, asio::use_awaitable);
+    };
+    const auto region = [body]() -> awaitable<void> { co_await coraii::joined(body); };
+    CHECK(allocations_a_thousand_rounds(s, region) <= allocations_a_thousand_rounds(s, by_hand));
+}
+
 TEST_CASE("G12: dropping a guard needs no memory, here or on another thread", "[allocation]") {
     const bool here = GENERATE(false, true);
     const bool on_strand = GENERATE(false, true);

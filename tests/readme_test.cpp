@@ -115,6 +115,16 @@ awaitable<void> snippets(asio::thread_pool& pool) {
         // [end]
     }
     {
+        // [joined]
+        co_await coraii::joined([]() -> awaitable<void> {
+            auto db = co_await connect("db");
+            auto tx = co_await begin_in(*db);
+            tx->insert(7, 1250);
+            co_await tx.close();  // commits. On every other way out the destructor rolls back
+        });  // here the transaction is rolled back, if need be, and then the connection closed
+        // [end]
+    }
+    {
         // [stack]
         co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> awaitable<void> {
             for (const auto& host : hosts) {
@@ -231,5 +241,5 @@ TEST_CASE("README: every C++ block stands in a compiled file, as it is", "[readm
         }
         CHECK(shown == snippet(lines_of(root / file), name));
     }
-    CHECK(blocks == 9);
+    CHECK(blocks == 10);
 }

@@ -270,6 +270,14 @@ TEST_CASE("sweep: guards that are dropped, moved, assigned over and released", "
 
 namespace {
 
+coraii::async_scope<probe> composite() {
+    auto inner = co_await yielded("inner", waits::always);
+    probe p{"outer"};
+    co_await p.set_up();
+    co_yield p;
+    co_await p.clean_up();
+}
+
 /// A transaction holds its session: the session is cleaned after it, however they are dropped.
 coraii::async_scope<coraii::scope_handle> session() {
     probe p{"session"};
@@ -343,6 +351,76 @@ TEST_CASE("sweep: scopes that use scopes", "[sweep]") {
     options = {.order = cleanup_order::any, .kinds = {fault_kind::no_memory}};
     sweep("with, without memory", in_with, options);
     sweep("guard, without memory", in_guard, options);
+}
+
+TEST_CASE("sweep: joined", "[sweep]") {
+    sweep_forms(
+        "dropped inside",
+        [](auto make) -> awaitable<void> {
+            co_await coraii::joined([&]() -> awaitable<void> {
+                auto a = co_await make("a");
+                auto b = co_await make("b");
+                co_await body();
+            });
+            co_await point("after it");
+        },
+        structured);
+    sweep_forms(
+        "region in region, with in it, and a guard that leaves both",
+        [](auto make) -> awaitable<void> {
+            auto left = co_await coraii::joined([&]() -> awaitable<typename decltype(make("a"))::guard_type> {
+                auto a = co_await make("a");
+                co_await coraii::joined([&]() -> awaitable<void> {
+                    auto b = co_await make("b");
+                    co_await coraii::with(make("c"), [](auto&) { return body(); });
+                });
+                co_return std::move(a);
+            });
+            co_await left.close();
+        },
+        dropped);
+    sweep(
+        "a session and its transaction",
+        []() -> awaitable<void> {
+            co_await coraii::joined([]() -> awaitable<void> {
+                auto s = co_await session();
+                auto t = co_await transaction(*s);
+                co_await body();
+            });
+        },
+        structured);
+    sweep("a scope that uses a scope",
+          []() -> awaitable<void> {
+              co_await coraii::joined([]() -> awaitable<void> {
+                  auto first = co_await yielded("first", waits::always);
+                  auto second = co_await composite();
+                  co_await body();
+              });
+          },
+          {.order = cleanup_order::any});  // in a dying context a frame goes after those that it was to go before
+    sweep(
+        "a stack",
+        []() -> awaitable<void> {
+            co_await coraii::joined([]() -> awaitable<void> {
+                coraii::exit_stack stack{co_await asio::this_coro::executor};
+                co_await stack.enter(yielded("a", waits::always));
+                co_await stack.enter(yielded("b", waits::in_cleanup));
+                co_await body();
+            });
+        },
+        structured);
+    sweep("guards of a child coroutine",
+          []() -> awaitable<void> {
+              co_await coraii::joined([]() -> awaitable<void> {
+                  const auto child = []() -> awaitable<void> {
+                      auto a = co_await yielded("a", waits::always);
+                      co_await body();
+                  };
+                  auto b = co_await yielded("b", waits::always);
+                  co_await asio::co_spawn(co_await asio::this_coro::executor, child, asio::use_awaitable);
+              });
+          },
+          {.order = cleanup_order::any});
 }
 
 TEST_CASE("sweep: exit_stack", "[sweep]") {

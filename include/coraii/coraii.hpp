@@ -10,6 +10,7 @@
 #include "coraii/exit_stack.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
+#include "coraii/joined.hpp"
 #include "coraii/offload.hpp"
 #include "coraii/scope_info.hpp"
 #include "coraii/scopes.hpp"

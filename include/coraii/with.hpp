@@ -6,6 +6,7 @@
 #include "coraii/detail/awaited.hpp"
 #include "coraii/detail/enter.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/pending_result.hpp"
 #include "coraii/detail/scope_state.hpp"
 #include "coraii/exit_status.hpp"
 
@@ -16,11 +17,9 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
-#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 namespace coraii {
 namespace detail {
@@ -45,10 +44,6 @@ struct use_in_with {
         }
     }
 };
-
-/// The body's result until the cleanup is done; of void, nothing.
-template <class R>
-using pending_result = std::conditional_t<std::is_void_v<R>, std::monostate, std::optional<R>>;
 
 /// One scope around one body. Everything `with` promises happens here.
 template <class R, class T, class Executor, class Body>

@@ -119,6 +119,10 @@ awaitable<void> guard_dropped() {
     co_await use_resource(*g);
 }
 
+awaitable<void> region() {
+    return coraii::joined(guard_dropped);
+}
+
 // ---- measuring
 
 awaitable<void> rounds(benchmark::State& state, awaitable<void> (*round)()) {
@@ -133,7 +137,14 @@ awaitable<void> rounds(benchmark::State& state, awaitable<void> (*round)()) {
         benchmark::Counter(static_cast<double>(allocations - before), benchmark::Counter::kAvgIterations);
 }
 
-void measure(benchmark::State& state, awaitable<void> (*round)(), bool slot_connected) {
+awaitable<void> rounds_in_a_region(benchmark::State& state, awaitable<void> (*round)()) {
+    const auto body = [&state, round] { return rounds(state, round); };
+    co_await coraii::joined(body);
+}
+
+using all_rounds = awaitable<void> (*)(benchmark::State& state, awaitable<void> (*round)());
+
+void measure(benchmark::State& state, awaitable<void> (*round)(), bool slot_connected, all_rounds work = rounds) {
     asio::io_context context{1};
     asio::cancellation_signal signal;
     const auto rethrow = [](std::exception_ptr e) {
@@ -142,9 +153,9 @@ void measure(benchmark::State& state, awaitable<void> (*round)(), bool slot_conn
         }
     };
     if (slot_connected) {
-        asio::co_spawn(context, rounds(state, round), asio::bind_cancellation_slot(signal.slot(), rethrow));
+        asio::co_spawn(context, work(state, round), asio::bind_cancellation_slot(signal.slot(), rethrow));
     } else {
-        asio::co_spawn(context, rounds(state, round), rethrow);
+        asio::co_spawn(context, work(state, round), rethrow);
     }
     context.run();
 }
@@ -182,8 +193,8 @@ struct row {
 
 int main(int argc, char** argv) {
     benchmark::Initialize(&argc, argv);
-    const auto add = [](const char* name, awaitable<void> (*round)(), bool slot_connected) {
-        benchmark::RegisterBenchmark(name, measure, round, slot_connected)->Repetitions(5)->MinTime(0.1);
+    const auto add = [](const char* name, awaitable<void> (*round)(), bool slot_connected, all_rounds work = rounds) {
+        benchmark::RegisterBenchmark(name, measure, round, slot_connected, work)->Repetitions(5)->MinTime(0.1);
     };
     add("by hand, unshielded, no slot", by_hand_unshielded, false);
     add("with, no slot", with_scope, false);
@@ -193,9 +204,13 @@ int main(int argc, char** argv) {
     add("with of three, slot", with_three, true);
     add("guard, close, slot", guard_closed, true);
     add("guard, dropped, slot", guard_dropped, true);
+    add("guard, dropped in a region, slot", guard_dropped, true, rounds_in_a_region);
+    add("region of one guard, slot", region, true);
     add("by hand, shielded, no slot", by_hand_shielded, false);
     add("guard, close, no slot", guard_closed, false);
     add("guard, dropped, no slot", guard_dropped, false);
+    add("guard, dropped in a region, no slot", guard_dropped, false, rounds_in_a_region);
+    add("region of one guard, no slot", region, false);
 
     collector report;
     benchmark::RunSpecifiedBenchmarks(&report);
@@ -207,17 +222,21 @@ int main(int argc, char** argv) {
         {"with of three, slot", "by hand, shielded, slot", 3, 0.9},
         {"guard, close, slot", "by hand, shielded, slot", 1, 1.0},
         {"guard, dropped, slot", "by hand, shielded, slot", 1, 1.0},
+        {"guard, dropped in a region, slot", "by hand, shielded, slot", 1, 1.0},
+        {"region of one guard, slot", "by hand, shielded, slot", 1, 2.0},
         {"guard, close, no slot", "by hand, shielded, no slot", 1, 1.0},
         {"guard, dropped, no slot", "by hand, shielded, no slot", 1, 1.0},
+        {"guard, dropped in a region, no slot", "by hand, shielded, no slot", 1, 1.0},
+        {"region of one guard, no slot", "by hand, shielded, no slot", 1, 2.0},
     };
     std::printf("\nA scope, as a ratio to the same by hand; %u cores, fastest of 5\n",
                 std::thread::hardware_concurrency());
-    std::printf("%-26s %8s %8s %8s %8s %8s %8s\n", "case", "by hand", "coraii", "ratio", "target", "allocs", "by hand");
+    std::printf("%-36s %8s %8s %8s %8s %8s %8s\n", "case", "by hand", "coraii", "ratio", "target", "allocs", "by hand");
     for (const row& r : rows) {
         const auto mine = report.results[r.name];
         const auto other = report.results[r.by_hand];
         const double ratio = mine.nanoseconds / r.scopes / other.nanoseconds;
-        std::printf("%-26s %6.0fns %6.0fns %8.2f %8.2f %8.2f %8.2f%s\n", r.name, other.nanoseconds,
+        std::printf("%-36s %6.0fns %6.0fns %8.2f %8.2f %8.2f %8.2f%s\n", r.name, other.nanoseconds,
                     mine.nanoseconds / r.scopes, ratio, r.target, mine.allocations / r.scopes, other.allocations,
                     ratio > r.target ? "  over" : "");
     }

@@ -113,4 +113,10 @@ void wrong(coraii::guard<int>& g) {
 awaitable<void> wrong() {
     auto self = co_await coraii::this_scope;  // only in a scope's own coroutine
 }
+#elif CASE == 21
+// expect 21: joined: the body must be callable without arguments and return asio::awaitable<R>
+auto wrong = coraii::joined([](int&) -> awaitable<void> { co_return; });
+#elif CASE == 22
+// expect 22: joined: the body must be callable without arguments and return asio::awaitable<R>
+auto wrong = coraii::joined([] { return 7; });
 #endif

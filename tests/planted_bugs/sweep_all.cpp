@@ -85,6 +85,17 @@ int main() {
             });
         },
         nested);
+    ok &= sweep(
+        "joined",
+        []() -> awaitable<void> {
+            co_await coraii::joined([]() -> awaitable<void> {
+                auto a = co_await yielded("a");
+                auto b = co_await yielded("b");
+                auto c = co_await yielded("c");
+                co_await body();
+            });
+        },
+        nested);
     std::cout << (ok ? "all sweeps: ok" : "all sweeps: FAILED") << '\n';
     return ok ? 0 : 1;
 }

@@ -65,12 +65,13 @@ enum class action : std::uint8_t {
     moved_stack,   // a stack that is moved out of its scope, and closed there
     dropped_stack, // a stack that is dropped; what it cleans in the background is waited for at once
     enter,         // enter, defer or adopt on the innermost stack
+    joined,        // a region round children
 };
 
 inline const char* to_string(action what) {
-    static constexpr std::array names{"step",     "block",  "try",       "with",        "try_with",      "by hand",
-                                      "variable", "assign", "move",      "close",       "reset",         "release",
-                                      "use",      "stack",  "own stack", "moved stack", "dropped stack", "enter"};
+    static constexpr std::array names{
+        "step",  "block",   "try", "with",  "try_with",  "by hand",     "variable",      "assign", "move",  "close",
+        "reset", "release", "use", "stack", "own stack", "moved stack", "dropped stack", "enter",  "joined"};
     return names[static_cast<std::size_t>(what)];
 }
 
@@ -80,6 +81,7 @@ struct node {
     std::string from{};  // of `move`
     unsigned turns = 0;
     bool throws = false;
+    bool waits = false;  // a variable that is not to be dropped before the end of its region
     std::vector<scope_spec> scopes{};
     std::vector<node> children{};
 };
@@ -120,7 +122,8 @@ inline std::vector<std::uint8_t> random_bytes(std::uint64_t seed) {
 }
 
 /// Makes programs that mean the same with coraii as with destructors. A destructor can start a cleanup but not wait for
-/// it: what may be dropped has a cleanup that does not suspend, and so ends inside the destructor.
+/// it: what may be dropped has a cleanup that does not suspend, and so ends inside the destructor. Only at the end of a
+/// region something waits.
 class generator {
 public:
     explicit generator(choices from) : from_{from}, peace_{std::array{0U, 25U, 12U, 5U}[from_.below(4)]} {}
@@ -133,6 +136,7 @@ private:
         unsigned depth = 0;
         bool in_stack = false;
         bool stack_above = false;  // the block is the stack's own
+        bool joined = false;  // the block is a region: something waits for what is dropped at its end
         std::vector<std::string> variables{};
     };
 
@@ -146,7 +150,7 @@ private:
         while (size-- > 0 && size_ < max_size) {
             ++size_;
             made.push_back(statement(around));
-            if (made.back().what == action::variable) {
+            if (made.back().what == action::variable && !made.back().waits) {
                 around.variables.push_back(made.back().name);
             }
         }
@@ -156,11 +160,11 @@ private:
     action choose(const surroundings& around) {
         using enum action;
         // Those that make something for others to work on come more often.
-        static constexpr auto often =
-            std::to_array<action>({step,      with,     try_with, variable, by_hand, stack,  enter,     try_catch,
-                                   assign,    move,     close,    reset,    release, use,    own_stack, moved_stack,
-                                   block,     step,     with,     variable, enter,   assign, move,      with,
-                                   try_catch, variable, move,     move,     assign,  block,  move,      dropped_stack});
+        static constexpr auto often = std::to_array<action>(
+            {step, with,     try_with, variable, by_hand,       stack,     enter,       try_catch, assign,
+             move, close,    reset,    release,  use,           own_stack, moved_stack, block,     step,
+             with, variable, enter,    assign,   move,          with,      try_catch,   variable,  move,
+             move, assign,   block,    move,     dropped_stack, joined,    joined,      joined});
         if (around.stack_above && from_.below(2) == 1) {
             return enter;
         }
@@ -189,7 +193,10 @@ private:
                 return made;
             case action::variable:
                 made.name = name("v");
-                if (!from_.seldom(4)) {
+                if (around.joined && from_.below(2) == 1) {
+                    made.waits = true;
+                    made.scopes.push_back(scope(quiet::nothing, 0, true));
+                } else if (!from_.seldom(4)) {
                     made.scopes.push_back(scope(quiet::cleanup));
                 }
                 return made;
@@ -222,11 +229,13 @@ private:
         ++inside.depth;
         inside.stack_above = made.what >= action::stack && made.what <= action::dropped_stack;
         inside.in_stack = inside.in_stack || inside.stack_above;
+        inside.joined = made.what == action::joined;
         made.children = block(std::move(inside), from_.below(5));
         return made;
     }
 
-    scope_spec scope(quiet must_be, unsigned depth = 0) {
+    /// `at_end`: it is dropped at the end of a region, and what it holds may wait there, too.
+    scope_spec scope(quiet must_be, unsigned depth = 0, bool at_end = false) {
         scope_spec made{.name = name("s"), .form = static_cast<written>(from_.below(3))};
         made.setup_turns = must_be == quiet::all ? 0 : from_.below(3);
         made.fails = throws() ? static_cast<setup_throws>(1 + from_.below(2)) : setup_throws::never;
@@ -238,11 +247,12 @@ private:
             }
             if (made.nested == nesting::held) {
                 made.closes_inner = must_be == quiet::nothing && from_.below(2) == 1;  // that waits, too
-                must_be = quiet::cleanup;
+                must_be = at_end && !made.closes_inner ? quiet::nothing : quiet::cleanup;
             } else if (must_be == quiet::cleanup) {
                 must_be = made.nested == nesting::in_cleanup ? quiet::all : quiet::nothing;
             }
-            made.inner.push_back(scope(must_be, depth + 1));
+            made.inner.push_back(
+                scope(must_be, depth + 1, at_end && made.nested == nesting::held && !made.closes_inner));
         }
         return made;
     }

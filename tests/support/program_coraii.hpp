@@ -250,6 +250,7 @@ private:
             case action::own_stack: co_await in_own_stack(n, variables); break;
             case action::moved_stack: co_await out_of_stack(n, variables); break;
             case action::dropped_stack: co_await in_dropped_stack(n, variables); break;
+            case action::joined: co_await joined(n, variables, on); break;
             case action::enter: co_await enter(n.scopes.front(), *on); break;
         }
     }
@@ -347,6 +348,11 @@ private:
         if (error) {
             std::rethrow_exception(error);
         }
+    }
+
+    awaitable<void> joined(const node& n, const variable* variables, coraii::exit_stack* on) {
+        const auto region = [this, &n, variables, on]() -> awaitable<void> { co_await children(n, variables, on); };
+        co_await coraii::joined(region);
     }
 
     awaitable<void> enter(const scope_spec& spec, coraii::exit_stack& on) {

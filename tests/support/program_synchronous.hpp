@@ -30,6 +30,43 @@ inline outcome outcome_of_use(const std::exception_ptr& error) {
     return error ? outcome{"failed", error} : outcome{"completed"};
 }
 
+/// The rule: the first error of a cleanup that nobody else waits for is the region's, if its body is well.
+class region {
+public:
+    explicit region(record& log) : log_{log}, outer_{std::exchange(innermost, this)} {}
+    region(const region&) = delete;
+    region& operator=(const region&) = delete;
+    ~region() { innermost = outer_; }
+
+    void cleanup_failed(const std::string& name, const std::exception_ptr& error) {
+        if (!first_) {
+            name_ = name;
+            first_ = error;
+        } else {
+            log_.reported(name, error, first_);
+        }
+    }
+
+    void end(const std::exception_ptr& body_error) {
+        if (first_ && body_error) {
+            log_.reported(name_, first_, body_error);
+        } else if (first_) {
+            std::rethrow_exception(first_);
+        }
+        if (body_error) {
+            std::rethrow_exception(body_error);
+        }
+    }
+
+    inline static thread_local region* innermost = nullptr;
+
+private:
+    record& log_;
+    region* outer_;
+    std::string name_;
+    std::exception_ptr first_;
+};
+
 /// Set up by its constructor, cleaned by `close`, or else by its destructor.
 class resource {
 public:
@@ -53,7 +90,14 @@ public:
         if (open_) {
             try {
                 close({"abandoned"});
-            } catch (...) { report(std::current_exception(), nullptr); }
+            } catch (...) {
+                const std::exception_ptr error = std::current_exception();
+                if (region::innermost != nullptr) {
+                    region::innermost->cleanup_failed(reported_name(), error);
+                } else {
+                    report(error, nullptr);
+                }
+            }
         }
     }
 
@@ -104,8 +148,9 @@ private:
     }
 
     void report(const std::exception_ptr& error, const std::exception_ptr& instead_of_it) const {
-        log_->reported(spec_->has_setup() ? name() : "", error, instead_of_it);
+        log_->reported(reported_name(), error, instead_of_it);
     }
+    [[nodiscard]] std::string reported_name() const { return spec_->has_setup() ? name() : ""; }
 
     record* log_;
     const scope_spec* spec_;
@@ -246,6 +291,11 @@ private:
                 if (error) {
                     std::rethrow_exception(error);
                 }
+                break;
+            }
+            case action::joined: {
+                region inside{log_};
+                inside.end(caught([&] { run(n.children, variables, on); }));
                 break;
             }
             case action::enter:

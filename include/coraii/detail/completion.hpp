@@ -2,6 +2,8 @@
 #ifndef CORAII_DETAIL_COMPLETION_HPP
 #define CORAII_DETAIL_COMPLETION_HPP
 
+#include "coraii/detail/place.hpp"
+
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -45,6 +47,7 @@ public:
         if (how == deliver::posted) {
             asio::post(executor, std::move(call));
         } else {
+            const running_at outside{{}};  // if it is a region's, the executor will say so
             asio::dispatch(executor, std::move(call));
         }
     }

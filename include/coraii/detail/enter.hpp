@@ -3,6 +3,8 @@
 #define CORAII_DETAIL_ENTER_HPP
 
 #include "coraii/detail/keeper.hpp"
+#include "coraii/detail/place.hpp"
+#include "coraii/detail/region_executor.hpp"
 #include "coraii/detail/scope_state.hpp"
 #include "coraii/detail/scope_use.hpp"
 #include "coraii/error.hpp"
@@ -13,6 +15,7 @@
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <exception>
 #include <type_traits>
@@ -20,17 +23,35 @@
 
 namespace coraii::detail {
 
+/// Cancels the coroutine that was spawned with the signal of `target`.
+template <class Target>
+struct forward_cancel {
+    boost::intrusive_ptr<Target> target;
+    void operator()(asio::cancellation_type_t type) const {
+        target->signal_.emit(asio::enable_total_cancellation()(type));
+    }
+};
+
+/// What is called when a waiting coroutine may go on.
+template <class Handler>
+auto resume(Handler handler) {
+    return [handler = std::move(handler)](deliver how) mutable {
+        if (how == deliver::posted) {
+            asio::post(std::move(handler));
+        } else {
+            const running_at outside{{}};  // if it is a region's, the handler's executor will say so
+            asio::dispatch(std::move(handler));  // it may have another executor than we
+        }
+    };
+}
+
 /// Asks to be told when the keeper has the resource, or setup has failed; until then a cancel of `handler` goes to
 /// setup. `bind(handler)` makes the function that is to be called then.
 template <class Executor, class Handler, class Bind>
 void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
-    struct forward_cancellation {
-        scope_ptr<Executor> state;
-        void operator()(asio::cancellation_type_t type) const { state->cancel_setup(type); }
-    };
     auto slot = asio::get_associated_cancellation_slot(handler);
     if (slot.is_connected()) {
-        slot.assign(forward_cancellation{scope_ptr<Executor>{&state}});
+        slot.assign(forward_cancel<scope_state<Executor>>{&state});
     }
     state.when_opened_.set([&state, handler = std::move(handler), bind](deliver how) mutable {
         asio::get_associated_cancellation_slot(handler).clear();
@@ -38,7 +59,8 @@ void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
             const auto executor = asio::get_associated_executor(handler);
             asio::post(executor, bind(std::move(handler), state));
         } else {
-            bind(std::move(handler), state)();  // the scope's executor is the handler's
+            const auto executor = asio::get_associated_executor(handler);
+            call_here(executor, bind(std::move(handler), state));  // the scope's is the handler's
         }
     });
 }
@@ -87,7 +109,7 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
                      when_opened(state, std::move(handler),
                                  [](auto waiting, scope_state<Executor>&) { return waiting; });
                      if (caller.cancelled() != before) {  // setup's own first steps asked for it
-                         state.cancel_setup(caller.cancelled());
+                         forward_cancel<scope_state<Executor>>{&state}(caller.cancelled());
                      }
                      state.when_opened_.asked();
                  }};
@@ -101,13 +123,7 @@ auto leave_kept(scope_state<Executor>& state, exit_status status) {
                      return !state.leave(std::move(status), true) || state.when_cleaned_.has_happened();
                  },
                  [&state](auto handler) {
-                     state.when_cleaned_.set([handler = std::move(handler)](deliver how) mutable {
-                         if (how == deliver::posted) {
-                             asio::post(std::move(handler));
-                         } else {
-                             asio::dispatch(std::move(handler));  // it may have another executor than the scope
-                         }
-                     });
+                     state.when_cleaned_.set(resume(std::move(handler)));
                      state.when_cleaned_.asked();
                  }};
 }

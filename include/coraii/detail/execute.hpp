@@ -3,7 +3,9 @@
 #define CORAII_DETAIL_EXECUTE_HPP
 
 #include "coraii/detail/completion.hpp"
+#include "coraii/detail/region_executor.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/execution.hpp>
 #include <boost/asio/execution_context.hpp>
@@ -49,9 +51,10 @@ struct reserved_allocator {
     reserved_memory* memory_;
 };
 
-/// True only if `executor` surely runs the calling thread's current function.
+/// True only if `its_executor` surely runs the calling thread's current function.
 template <class Executor>
-bool runs_here(const Executor& executor) noexcept {
+bool runs_here(const Executor& its_executor) noexcept {
+    const Executor& executor = outside_of_regions(its_executor);
     if constexpr (requires {
                       { executor.running_in_this_thread() } -> std::convertible_to<bool>;
                   }) {
@@ -72,10 +75,8 @@ bool runs_here(const Executor& executor) noexcept {
     }
 }
 
-/// Queues `f` on `executor`. On an io_context or a thread_pool in reserved memory; elsewhere (a strand, an executor of
-/// the user's own) in memory of Asio's.
 template <class Executor, class F>
-void execute_reserved(const Executor& executor, deliver how, reserved_memory& memory, F f) {
+void execute_outside_of_regions(const Executor& executor, deliver how, reserved_memory& memory, F f) {
     const auto queue = [&]<class Target>(const Target& target) {
         asio::require(asio::require(target, asio::execution::blocking.never),
                       asio::execution::allocator(reserved_allocator<void>{memory}))
@@ -101,9 +102,22 @@ void execute_reserved(const Executor& executor, deliver how, reserved_memory& me
     }
 }
 
+/// Queues `f` on `executor`. On an io_context or a thread_pool in reserved memory; elsewhere (a strand, an executor of
+/// the user's own) in memory of Asio's.
+template <class Executor, class F>
+void execute_reserved(const Executor& executor, deliver how, reserved_memory& memory, F f) {
+    if constexpr (std::same_as<Executor, asio::any_io_executor>) {
+        if (const auto* inside = executor.template target<region_executor>()) {
+            return execute_outside_of_regions(inside->outside(), how, memory, inside->inside(std::move(f)));
+        }
+    }
+    execute_outside_of_regions(executor, how, memory, std::move(f));
+}
+
 /// Posts `f` past any strand, to the context itself where that is known.
 template <class Executor, class F>
-void post_to_context(const Executor& executor, F f) {
+void post_to_context(const Executor& its_executor, F f) {
+    const Executor& executor = outside_of_regions(its_executor);
     if constexpr (requires { executor.get_inner_executor(); }) {
         post_to_context(executor.get_inner_executor(), std::move(f));
     } else if constexpr (requires { executor.template target<int>(); }) {

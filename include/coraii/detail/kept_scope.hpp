@@ -46,13 +46,14 @@ struct kept_scope {
 template <class Executor>
 asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first);
 
-/// What a keeper is spawned with: its cancellation slot, and the state that has the signal, which Asio uses to the very
-/// end. It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.
+/// What a keeper is spawned with: its cancellation slot, and the owner of the signal, which Asio uses to the very end.
+/// It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.
+template <class Owner>
 struct keeper_end {
     using executor_type = inline_executor;
     using cancellation_slot_type = signal::slot;
 
-    keeper_end(signal::slot s, boost::intrusive_ptr<scope_record> state) noexcept : slot{s}, owner{std::move(state)} {}
+    keeper_end(signal::slot s, boost::intrusive_ptr<Owner> o) noexcept : slot{s}, owner{std::move(o)} {}
     keeper_end(keeper_end&&) noexcept = default;
     keeper_end& operator=(keeper_end&&) = delete;
     ~keeper_end() {
@@ -71,7 +72,7 @@ struct keeper_end {
     }
 
     signal::slot slot;
-    boost::intrusive_ptr<scope_record> owner;
+    boost::intrusive_ptr<Owner> owner;
 };
 
 }  // namespace coraii::detail

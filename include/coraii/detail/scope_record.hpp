@@ -8,6 +8,8 @@
 #include "coraii/detail/recycler.hpp"
 #include "coraii/scope_info.hpp"
 
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <limits>
@@ -16,7 +18,18 @@
 
 namespace coraii::detail {
 
+class region;
 class registry;
+struct scope_record;
+void intrusive_ptr_add_ref(region* r) noexcept;
+void intrusive_ptr_release(region* r) noexcept;
+
+/// Scopes whose guards were dropped in a region, in that order, and that are not clean.
+struct dropped_scopes {
+    scope_record* first = nullptr;
+    scope_record* last = nullptr;
+    scope_record* cleaning = nullptr;  // whose turn it is
+};
 
 /// What does not depend on the executor. Reference counted: the guard, the holds and the scope's coroutines share it.
 struct scope_record : recycled {
@@ -64,7 +77,20 @@ struct scope_record : recycled {
     std::string name_;
     std::source_location where_;
 
+protected:
+    /// Where the guard was dropped, if that was in a region.
+    boost::intrusive_ptr<region> region_;
+
 private:
+    friend class region;
+    friend class region_executor;
+    boost::intrusive_ptr<scope_record> part_of_;  // the one whose setup or cleanup has set this one up, in a region
+    scope_record* dropped_by_ = nullptr;  // the one whose cleanup has dropped it; null: the body, or what it calls
+    scope_record* dropped_before_ = nullptr;
+    scope_record* dropped_next_ = nullptr;
+    dropped_scopes dropped_;  // by its own cleanup
+    bool over_ = false;  // its own cleanup
+
     friend class registry;
     std::atomic<unsigned> references_{0};
     std::atomic<bool> listed_{false};

@@ -5,6 +5,9 @@
 #include "coraii/detail/clock.hpp"
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/kept_scope.hpp"
+#include "coraii/detail/place.hpp"
+#include "coraii/detail/region.hpp"
+#include "coraii/detail/region_executor.hpp"
 #include "coraii/detail/registry.hpp"
 #include "coraii/detail/signal.hpp"
 #include "coraii/detail/waiter.hpp"
@@ -57,20 +60,18 @@ public:
 
     /// Setup in a keeper of its own. The caller has set the waiter, or asks `has_happened()` afterwards.
     void start_keeper(const Executor& executor) {
-        start(executor);
+        start(code_of(executor, *this));
         try {
             if (timeout_ > timeout_.zero()) {
-                deadline_ = std::make_unique<timer>(executor);
+                deadline_ = std::make_unique<timer>(*executor_);
             }
-            spawn_keeper(executor, keep_from::setup);
+            spawn_keeper(Executor{*executor_}, keep_from::setup);
         } catch (...) {
             error_ = std::current_exception();
             end();
             when_opened_.happen();
         }
     }
-
-    void cancel_setup(asio::cancellation_type type) { signal_.emit(asio::enable_total_cancellation()(type)); }
 
     bool inline_possible() const noexcept {
         return std::same_as<Executor, asio::any_io_executor> && timeout_ == timeout_.zero();
@@ -103,7 +104,7 @@ public:
         error_ = error ? std::move(error) : make_error(errc::no_value);
         end();
         if (left_) {
-            registry_->background_ended();
+            background_ended(deliver::dispatched);
         }
         when_opened_.happen();
     }
@@ -121,6 +122,9 @@ public:
         waited_ = waited;
         if (!waited) {
             registry_->background_began();
+            if (!released_ && !registry_->dying()) {
+                region_.reset(region::drop_here(*this, *registry_));
+            }
         }
         drop_hold(deliver::dispatched);
         return true;
@@ -159,7 +163,8 @@ public:
     }
 
     void begin_cleanup(deliver how) noexcept override {
-        if (phase_.load() != scope_phase::open || starting_.exchange(true)) {
+        if (phase_.load() != scope_phase::open || (region_ && !region_->is_turn_of(*this)) ||
+            starting_.exchange(true)) {
             return;
         }
         if (registry_->dying()) {
@@ -208,6 +213,8 @@ public:
         }
         if (error && waited_ && !status_.error()) {
             error_ = std::move(error);
+        } else if (error && region_) {
+            region_->cleanup_failed(*this, std::move(error));
         } else if (error) {
             registry_->report({error, status_.error(), name_, where_});
         }
@@ -218,7 +225,7 @@ public:
         if (waited_) {
             when_cleaned_.happen(how);
         } else {
-            registry_->background_ended();
+            background_ended(how);
         }
     }
 
@@ -243,11 +250,11 @@ public:
         }
         when_opened_.forget();
         when_cleaned_.forget();
-        if (left_ && !waited_) {
-            registry_->background_ended();
-        }
         if (const auto below = std::exchange(below_, nullptr)) {
             below->drop_hold(deliver::posted);
+        }
+        if (left_ && !waited_) {
+            background_ended(deliver::posted);
         }
     }
 
@@ -304,7 +311,7 @@ private:
         const bool needs_slot = cancellable_ || deadline_;
         asio::co_spawn(executor,
                        keep_scope<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}}, first),
-                       keeper_end{needs_slot ? signal::slot{signal_} : signal::slot{}, this});
+                       keeper_end<scope_state>{needs_slot ? signal::slot{signal_} : signal::slot{}, this});
         set_spawned();
     }
 
@@ -322,6 +329,7 @@ private:
     /// In the midst of the user's code, maybe in a destructor.
     void run_here() noexcept {
         const scope_ptr<Executor> alive{this};
+        const running_at here{region_ ? place{region_.get(), this} : running_at::now()};
         try {
             run_cleanup();
         } catch (...) {
@@ -349,6 +357,13 @@ private:
                 finish(error);
             }
         }
+    }
+
+    void background_ended(deliver how) {
+        if (region_) {
+            region_->cleaned(*this, how);
+        }
+        registry_->background_ended();
     }
 
     void end() noexcept {

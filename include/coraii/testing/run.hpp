@@ -3,6 +3,7 @@
 #define CORAII_TESTING_RUN_HPP
 
 #include "coraii/detail/awaited.hpp"
+#include "coraii/detail/pending_result.hpp"
 #include "coraii/testing/detail/stage.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -13,12 +14,10 @@
 #include <chrono>
 #include <concepts>
 #include <exception>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 namespace coraii::testing {
 
@@ -70,7 +69,7 @@ auto run(F coroutine, const run_options& options = {}) {
     using T = typename traits::value_type;
     static_assert(std::is_void_v<T> || std::move_constructible<T>, "coraii::testing::run: the result must be movable");
 
-    std::conditional_t<std::is_void_v<T>, std::monostate, std::optional<T>> result;
+    coraii::detail::pending_result<T> result;
     std::exception_ptr error;
     std::string wrong;
     {

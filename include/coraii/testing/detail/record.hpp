@@ -20,7 +20,7 @@ enum class step { setup, use, cleanup };
 
 /// What a scenario promises of the order of its cleanups.
 enum class cleanup_order {
-    nested,   ///< each is over before the next begins and before the scenario ends: `with`, `close`, `exit_stack`
+    nested,   ///< each is over before the next begins and before the scenario ends: `with`, `exit_stack`, `joined`
     reverse,  ///< they begin in the reverse order of the setups, and may overlap: guards that are dropped
     any,
 };

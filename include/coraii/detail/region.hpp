@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_REGION_HPP
+#define CORAII_DETAIL_REGION_HPP
+
+#include "coraii/detail/completion.hpp"
+#include "coraii/detail/place.hpp"
+#include "coraii/detail/recycler.hpp"
+#include "coraii/detail/registry.hpp"
+#include "coraii/detail/scope_record.hpp"
+#include "coraii/detail/waiter.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/prefer.hpp>
+#include <boost/asio/query.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+namespace coraii::detail {
+
+/// Where guards that are dropped are cleaned one after another, in the order they were dropped, and waited for. What a
+/// cleanup drops itself is a part of it. A scope that is held by another lets those behind it pass.
+///
+/// Its executor (`region_executor`) tells the code that it runs where it is: so a guard's destructor knows.
+class region final : public recycled {
+public:
+    /// `executor` is no region's.
+    explicit region(const asio::any_io_executor& executor)
+        : executor_{executor}, registry_{&registry::of(asio::query(executor, asio::execution::context))} {}
+    region(const region&) = delete;
+    region& operator=(const region&) = delete;
+
+    // ---- guards
+
+    /// The guard of `record` is dropped by the code that is running. Gives the region that is to clean it, or null.
+    static region* drop_here(scope_record& record, const registry& home) noexcept {
+        const place now = running_at::now();
+        for (scope_record* by = now.scope; by != nullptr; by = by->part_of_.get()) {
+            if (by->region_ && by->region_->add(record, home, by)) {
+                return by->region_.get();
+            }
+        }
+        region* here = open_around(now.where);
+        while (here != nullptr && !here->add(record, home, nullptr)) {
+            here = open_around(here->outer_.get());
+        }
+        return here;
+    }
+
+    /// True if the cleanup of `record` may begin. If not, `begin_cleanup` is called when it may.
+    bool is_turn_of(scope_record& record) noexcept {
+        const std::lock_guard lock{mutex_};
+        dropped_scopes& scopes = those_with(record);
+        if (scopes.cleaning == nullptr && abandoned_inside_ == 0) {
+            scopes.cleaning = &record;
+        }
+        return scopes.cleaning == &record;
+    }
+
+    void cleanup_failed(scope_record& record, std::exception_ptr error) noexcept {
+        std::exception_ptr first;
+        {
+            const std::lock_guard lock{mutex_};
+            if (!error_ && !abandoned_) {
+                failed_.reset(&record);
+                error_ = std::move(error);
+                return;
+            }
+            first = error_;
+        }
+        registry_->report({std::move(error), std::move(first), record.name_, record.where_});
+    }
+
+    /// The cleanup of `record` is over: the next one begins, or the region is over.
+    void cleaned(scope_record& record, deliver how) {
+        const boost::intrusive_ptr<region> alive{this};
+        std::unique_lock lock{mutex_};
+        record.over_ = true;
+        boost::intrusive_ptr<scope_record> gone;
+        for (scope_record* r = &record; r != nullptr && r->over_ && r->dropped_.first == nullptr;) {
+            gone.reset(r, false);  // counted by `add`
+            r = r->dropped_by_;
+            remove(*gone);
+        }
+        go_on(std::move(lock), how);
+    }
+
+    // ---- the body
+
+    void body_ended() {
+        std::unique_lock lock{mutex_};
+        body_ended_ = true;
+        go_on(std::move(lock), deliver::dispatched);
+    }
+
+    /// It will not end: its coroutine is destroyed. What was dropped is cleaned nevertheless, before the region around
+    /// this one goes on; nobody else waits.
+    void body_destroyed() noexcept {
+        {
+            const std::lock_guard lock{mutex_};
+            abandoned_ = true;
+            open_.store(false);
+            region* const around = open_around(outer_.get());
+            if (dropped_.first != nullptr && around != nullptr && around->wait_for_abandoned()) {
+                waits_for_us_.reset(around);
+            }
+        }
+        report(nullptr);
+        when_over_.forget();
+    }
+
+    /// Takes the first error of a cleanup out.
+    std::exception_ptr take_error() noexcept {
+        const std::lock_guard lock{mutex_};
+        failed_.reset();  // it may refer to us
+        return std::exchange(error_, nullptr);
+    }
+
+    /// Reports it: `earlier` is thrown instead.
+    void report(const std::exception_ptr& earlier) noexcept {
+        std::unique_lock lock{mutex_};
+        const boost::intrusive_ptr<scope_record> failed = failed_;
+        lock.unlock();
+        if (failed) {
+            registry_->report({take_error(), earlier, failed->name_, failed->where_});
+        }
+    }
+
+    waiter when_over_;  // the body, and all cleanups
+
+    // ---- what its executor needs
+
+    const asio::any_io_executor& executor() const noexcept { return executor_; }
+
+    // Outstanding work, for those copies of the executor that track it. A region may live longer than that.
+    void work_began() noexcept {
+        for (unsigned now = work_count_.load(); now > 0;) {
+            if (work_count_.compare_exchange_weak(now, now + 1)) {
+                return;
+            }
+        }
+        const std::lock_guard lock{work_mutex_};
+        if (work_count_.load() == 0) {
+            work_ = asio::prefer(executor_, asio::execution::outstanding_work.tracked);
+        }
+        work_count_.fetch_add(1);
+    }
+    void work_ended() noexcept {
+        for (unsigned now = work_count_.load(); now > 1;) {
+            if (work_count_.compare_exchange_weak(now, now - 1)) {
+                return;
+            }
+        }
+        asio::any_io_executor unused;
+        const std::lock_guard lock{work_mutex_};
+        if (work_count_.fetch_sub(1) == 1) {
+            unused.swap(work_);
+        }
+    }
+
+private:
+    // What is over is not entered any more: a chain of regions that follow one another would never end.
+    static region* open_around(region* r) noexcept {
+        while (r != nullptr && !r->open_.load()) {
+            r = r->outer_.get();
+        }
+        return r;
+    }
+
+    bool add(scope_record& record, const registry& home, scope_record* by) noexcept {
+        const std::lock_guard lock{mutex_};
+        if (registry_ != &home || (by != nullptr ? by->over_ : !open_.load())) {
+            return false;
+        }
+        intrusive_ptr_add_ref(&record);
+        record.dropped_by_ = by;
+        dropped_scopes& scopes = those_with(record);
+        record.dropped_before_ = scopes.last;
+        (scopes.last != nullptr ? scopes.last->dropped_next_ : scopes.first) = &record;
+        scopes.last = &record;
+        return true;
+    }
+
+    void remove(scope_record& record) noexcept {
+        dropped_scopes& scopes = those_with(record);
+        scope_record* const before = std::exchange(record.dropped_before_, nullptr);
+        scope_record* const next = std::exchange(record.dropped_next_, nullptr);
+        (before != nullptr ? before->dropped_next_ : scopes.first) = next;
+        (next != nullptr ? next->dropped_before_ : scopes.last) = before;
+        if (scopes.cleaning == &record) {
+            scopes.cleaning = nullptr;
+        }
+    }
+
+    dropped_scopes& those_with(scope_record& record) noexcept {
+        return record.dropped_by_ != nullptr ? record.dropped_by_->dropped_ : dropped_;
+    }
+
+    /// Gives the turn to the first that nobody holds, where none has it.
+    scope_record* begin_turn() noexcept {
+        dropped_scopes* scopes = &dropped_;
+        while (scopes->cleaning != nullptr) {
+            scopes = &scopes->cleaning->dropped_;
+        }
+        scope_record* r = abandoned_inside_ == 0 ? scopes->first : nullptr;
+        while (r != nullptr && (r->holds_.load() != 0 || r->phase_.load() != scope_phase::open)) {
+            r = r->dropped_next_;
+        }
+        return scopes->cleaning = r;
+    }
+
+    /// Something has ended: the next cleanup begins, or all is over. Cleanups that do not wait follow one another here,
+    /// not one inside another.
+    void go_on(std::unique_lock<std::mutex> lock, deliver how) {
+        if (std::exchange(going_on_, true)) {
+            return;
+        }
+        while (const boost::intrusive_ptr<scope_record> next{begin_turn()}) {
+            lock.unlock();
+            next->begin_cleanup(how);
+            lock.lock();
+        }
+        going_on_ = false;
+        const bool clean = dropped_.first == nullptr && abandoned_inside_ == 0;
+        const bool over = clean && body_ended_ && open_.exchange(false);
+        const boost::intrusive_ptr<region> around = clean ? std::move(waits_for_us_) : nullptr;
+        lock.unlock();
+        if (around) {
+            around->abandoned_is_over();
+        }
+        if (over && registry_->dying()) {
+            when_over_.forget();  // who waits is destroyed, and not resumed
+        } else if (over) {
+            when_over_.happen(how);
+        }
+    }
+
+    bool wait_for_abandoned() noexcept {
+        const std::lock_guard lock{mutex_};
+        abandoned_inside_ += open_.load() ? 1 : 0;
+        return open_.load();
+    }
+    void abandoned_is_over() {
+        std::unique_lock lock{mutex_};
+        --abandoned_inside_;
+        go_on(std::move(lock), deliver::posted);
+    }
+
+    friend void intrusive_ptr_add_ref(region* r) noexcept { r->references_.fetch_add(1, std::memory_order_relaxed); }
+    friend void intrusive_ptr_release(region* r) noexcept {
+        if (r->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            delete r;
+        }
+    }
+
+    std::atomic<unsigned> references_{0};
+    asio::any_io_executor executor_;
+    registry* registry_;
+    // Has what is dropped here when this one is over.
+    boost::intrusive_ptr<region> outer_{open_around(running_at::now().where)};
+
+    std::mutex mutex_;
+    std::atomic<bool> open_{true};  // to guards; changed under the mutex
+    bool body_ended_ = false;
+    bool abandoned_ = false;
+    bool going_on_ = false;
+    dropped_scopes dropped_;  // by the body, and what it calls
+    boost::intrusive_ptr<region> waits_for_us_;  // an abandoned region
+    unsigned abandoned_inside_ = 0;  // regions whose bodies were destroyed, and that are not clean
+    std::exception_ptr error_;
+    boost::intrusive_ptr<scope_record> failed_;  // with it
+
+    std::mutex work_mutex_;
+    std::atomic<unsigned> work_count_{0};
+    asio::any_io_executor work_;
+};
+
+}  // namespace coraii::detail
+
+#endif

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_REGION_EXECUTOR_HPP
+#define CORAII_DETAIL_REGION_EXECUTOR_HPP
+
+#include "coraii/detail/place.hpp"
+#include "coraii/detail/region.hpp"
+#include "coraii/detail/scope_record.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/query.hpp>
+#include <boost/asio/require.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <concepts>
+#include <type_traits>
+#include <utility>
+
+namespace coraii::detail {
+
+/// Runs code on the executor that a region was entered on, as code of the region, or of a scope in it.
+class region_executor {
+    template <class F>
+    class code {
+    public:
+        code(boost::intrusive_ptr<region> where, boost::intrusive_ptr<scope_record> scope, F f)
+            : where_{std::move(where)}, scope_{std::move(scope)}, f_{std::move(f)} {}
+
+        void operator()() {
+            const running_at here{{where_.get(), scope_.get()}};
+            F f = std::move(f_);
+            std::move(f)();
+        }
+
+    private:
+        boost::intrusive_ptr<region> where_;
+        boost::intrusive_ptr<scope_record> scope_;
+        F f_;
+    };
+
+public:
+    explicit region_executor(boost::intrusive_ptr<region> r,
+                             boost::intrusive_ptr<scope_record> scope = nullptr) noexcept
+        : region_{std::move(r)}, scope_{std::move(scope)} {}
+    region_executor(const region_executor& other) noexcept
+        : region_{other.region_}, scope_{other.scope_}, never_{other.never_} {
+        track(other.tracked_);
+    }
+    region_executor(region_executor&& other) noexcept
+        : region_{other.region_},
+          scope_{other.scope_},
+          never_{other.never_},
+          tracked_{std::exchange(other.tracked_, false)} {}
+    region_executor& operator=(region_executor other) noexcept {
+        region_.swap(other.region_);
+        scope_.swap(other.scope_);
+        std::swap(never_, other.never_);
+        std::swap(tracked_, other.tracked_);
+        return *this;
+    }
+    ~region_executor() {
+        if (tracked_) {
+            region_->work_ended();
+        }
+    }
+
+    /// The executor that the region was entered on.
+    const asio::any_io_executor& outside() const noexcept { return region_->executor(); }
+
+    /// The same, for the code of `scope`, which is being set up here.
+    region_executor code_of(scope_record& scope) const noexcept {
+        scope.part_of_ = scope_;
+        while (scope.part_of_ && scope.part_of_->phase_.load() == scope_phase::closed) {
+            scope.part_of_ = boost::intrusive_ptr<scope_record>{scope.part_of_->part_of_};
+        }
+        return region_executor{region_, &scope};
+    }
+
+    /// `f`, as a function that runs inside.
+    template <class F>
+    code<std::decay_t<F>> inside(F&& f) const {
+        return {region_, scope_, std::forward<F>(f)};
+    }
+
+    asio::execution_context& query(asio::execution::context_t) const {
+        return asio::query(outside(), asio::execution::context);
+    }
+    asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
+        if (never_) {
+            return asio::execution::blocking.never;
+        }
+        return asio::execution::blocking.possibly;
+    }
+    asio::execution::outstanding_work_t query(asio::execution::outstanding_work_t) const noexcept {
+        if (tracked_) {
+            return asio::execution::outstanding_work.tracked;
+        }
+        return asio::execution::outstanding_work.untracked;
+    }
+    region_executor require(asio::execution::blocking_t::never_t) const noexcept { return with(true, tracked_); }
+    region_executor require(asio::execution::blocking_t::possibly_t) const noexcept { return with(false, tracked_); }
+    region_executor require(asio::execution::outstanding_work_t::tracked_t) const noexcept {
+        return with(never_, true);
+    }
+    region_executor require(asio::execution::outstanding_work_t::untracked_t) const noexcept {
+        return with(never_, false);
+    }
+
+    template <class F>
+    void execute(F&& f) const {
+        if (never_) {
+            asio::require(outside(), asio::execution::blocking.never).execute(inside(std::forward<F>(f)));
+        } else {
+            outside().execute(inside(std::forward<F>(f)));
+        }
+    }
+
+    friend bool operator==(const region_executor& a, const region_executor& b) noexcept {
+        return a.region_ == b.region_ && a.scope_ == b.scope_ && a.never_ == b.never_;
+    }
+
+private:
+    region_executor with(bool never, bool tracked) const noexcept {
+        region_executor other{region_, scope_};
+        other.never_ = never;
+        other.track(tracked);
+        return other;
+    }
+    void track(bool on) noexcept {
+        if (on) {
+            region_->work_began();
+            tracked_ = true;
+        }
+    }
+
+    boost::intrusive_ptr<region> region_;
+    boost::intrusive_ptr<scope_record> scope_;
+    bool never_ = false;  // never blocks the caller
+    bool tracked_ = false;
+};
+
+/// The executor itself, or the one that its region was entered on.
+template <class Executor>
+const Executor& outside_of_regions(const Executor& executor) noexcept {
+    if constexpr (std::same_as<Executor, asio::any_io_executor>) {
+        if (const auto* inside = executor.template target<region_executor>()) {
+            return inside->outside();
+        }
+    }
+    return executor;
+}
+
+/// The executor for the code of `scope`, which is being set up on `executor`.
+template <class Executor>
+Executor code_of(const Executor& executor, scope_record& scope) {
+    if constexpr (std::same_as<Executor, asio::any_io_executor>) {
+        if (const auto* inside = executor.template target<region_executor>()) {
+            return inside->code_of(scope);
+        }
+    }
+    return executor;
+}
+
+/// Calls `f`, a handler whose executor is `executor`, on which we are: but maybe as the code of another.
+template <class Executor, class F>
+void call_here(const Executor& executor, F&& f) {
+    if constexpr (std::same_as<Executor, asio::any_io_executor>) {
+        if (const auto* inside = executor.template target<region_executor>()) {
+            return inside->inside(std::forward<F>(f))();
+        }
+    }
+    const running_at outside{{}};
+    std::forward<F>(f)();
+}
+
+}  // namespace coraii::detail
+
+#endif

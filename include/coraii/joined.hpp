@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_JOINED_HPP
+#define CORAII_JOINED_HPP
+
+#include "coraii/detail/awaited.hpp"
+#include "coraii/detail/completion.hpp"
+#include "coraii/detail/enter.hpp"
+#include "coraii/detail/erased.hpp"
+#include "coraii/detail/execute.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/keeper.hpp"
+#include "coraii/detail/kept_scope.hpp"
+#include "coraii/detail/pending_result.hpp"
+#include "coraii/detail/recycler.hpp"
+#include "coraii/detail/region.hpp"
+#include "coraii/detail/region_executor.hpp"
+#include "coraii/detail/signal.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
+
+#include <concepts>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+namespace coraii {
+namespace detail {
+
+/// The body's part in a region. A parameter of its coroutine, so that it also tells of one that is destroyed.
+struct body_of_region {
+    explicit body_of_region(boost::intrusive_ptr<region> r) noexcept : where{std::move(r)} {}
+    body_of_region(body_of_region&&) noexcept = default;
+    body_of_region& operator=(body_of_region&&) = delete;
+    ~body_of_region() {
+        if (where) {
+            where->body_destroyed();
+        }
+    }
+
+    boost::intrusive_ptr<region> where;
+};
+
+/// Cancels a body. Apart from the region, as it may stay in the caller's cancellation slot longer than an executor may.
+struct body_signal : recycled, boost::intrusive_ref_counter<body_signal> {
+    signal signal_;
+};
+using body_signal_ptr = boost::intrusive_ptr<body_signal>;
+
+/// How a body begins: what it would find if it were awaited directly.
+struct body_begin {
+    body_signal_ptr cancel;  // null where nobody can
+    asio::cancellation_type cancelled;
+    bool throws_if_cancelled;
+};
+
+template <class R, class Body>
+asio::awaitable<void> run_in_region(own_frame, body_of_region part, Body body, body_begin begin,
+                                    pending_result<R>& result, std::exception_ptr& error) {
+    if (begin.cancel) {
+        // What reaches us has passed the caller's own filter.
+        co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
+        begin.cancel->signal_.emit(begin.cancelled);
+    }
+    co_await asio::this_coro::throw_if_cancelled(begin.throws_if_cancelled);
+    try {
+        Body dropped_inside{std::move(body)};
+        if constexpr (std::is_void_v<R>) {
+            co_await std::invoke(dropped_inside);
+        } else {
+            result.emplace(co_await std::invoke(dropped_inside));
+        }
+    } catch (...) { error = std::current_exception(); }
+    // Asio lets a coroutine that has not waited for anything wait before it ends, and a cancel would throw there.
+    co_await asio::this_coro::throw_if_cancelled(false);
+    const boost::intrusive_ptr<region> here = std::move(part.where);
+    here->body_ended();
+}
+
+template <class R, class Body>
+asio::awaitable<R> join(own_frame, Body body) {
+    const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
+    const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+
+    const boost::intrusive_ptr<region> here{new region{outside_of_regions(executor)}};
+    const region_executor inside{here};
+    const region_executor work = inside.require(asio::execution::outstanding_work.tracked);
+    body_begin begin{nullptr, caller.cancelled(), throws_if_cancelled};
+    if (caller.slot().is_connected()) {
+        begin.cancel.reset(new body_signal);
+        caller.slot().assign(forward_cancel<body_signal>{begin.cancel});
+    }
+    struct report_if_destroyed {
+        region& of;
+        ~report_if_destroyed() { of.report(nullptr); }
+    };
+    const report_if_destroyed cleanup_error{*here};
+    pending_result<R> result;
+    std::exception_ptr error;
+    const auto start = [&] {
+        const auto slot = begin.cancel ? signal::slot{begin.cancel->signal_} : signal::slot{};
+        asio::co_spawn(asio::any_io_executor{inside},
+                       run_in_region<R>(own_frame{}, body_of_region{here}, std::move(body), begin, result, error),
+                       keeper_end<body_signal>{slot, begin.cancel});
+        return here->when_over_.has_happened();
+    };
+    // From here on the body may use what is ours: nothing may fail.
+    const auto wait = [&](auto handler) {
+        auto go_on = resume(std::move(handler));
+        static_assert(erased<deliver>::fits<decltype(go_on)>);
+        here->when_over_.set(std::move(go_on));
+        here->when_over_.asked();
+    };
+    co_await until{start, wait};
+    if (begin.cancel) {
+        caller.slot().clear();
+    }
+
+    if (error) {
+        here->report(error);
+        std::rethrow_exception(std::move(error));
+    }
+    if (std::exception_ptr first = here->take_error()) {
+        std::rethrow_exception(std::move(first));
+    }
+    if constexpr (!std::is_void_v<R>) {
+        co_return std::move(*result);
+    }
+}
+
+}  // namespace detail
+
+/// `co_await joined(body)`: a region in which plain RAII is enough. It awaits `body()`, and returns its result when every
+/// guard that was dropped inside has been cleaned: dropped by the body, by what it calls or awaits, or by coroutines that
+/// were spawned on its executor. A destructor can only start an asynchronous cleanup; here something waits for it.
+///
+/// Cleanups run one after another in the order in which their guards were dropped, so those of local variables in
+/// reverse order of their setup, and the first begins when its guard is dropped. What a cleanup drops itself is a part of
+/// it. A scope that is held (`scope_hold`) lets others pass. The cleanups are shielded, each with its own
+/// `cleanup_timeout`; as with every dropped guard they are told `exit_reason::abandoned`, whatever the body returns: what
+/// has to be committed is closed.
+///
+/// Where a guard is dropped decides, not where it was set up: one that leaves the region alive is cleaned as any other,
+/// and one that is moved in and dropped there is waited for. Code runs inside if it runs on the region's executor, which
+/// is what `this_coro::executor` gives there, or on a strand made of it. Regions nest; an inner one waits only for what
+/// was dropped in it. When a region is over, what still runs on its executor belongs to the region around it, if any.
+///
+/// Cancellation: during the body as if it were awaited directly, but that the body is a coroutine thread of its own, as
+///   with `co_spawn`: what passes the caller's filter reaches it, and a filter or a `throw_if_cancelled` that it sets ends
+///   with it. No cancel reaches the cleanups. Afterwards the caller's cancellation state is what it would be without the
+///   library.
+/// Errors: what the body threw, the same exception object; else the first that a cleanup threw. Other errors of cleanups
+///   go to `on_cleanup_error`.
+/// Executor: all runs on the awaiting coroutine's executor; inside, `this_coro::executor` is one that forwards to it.
+/// Lifetime: the body is moved into the coroutine that is returned, and destroyed inside the region. Coroutines that were
+///   spawned inside are not waited for, only the cleanups of the guards they dropped until then. Guards whose scopes
+///   belong to another execution context are cleaned as outside. If the context is destroyed, open scopes are cleaned as
+///   far as that goes without waiting.
+/// Thread safety: guards may be dropped inside on several threads.
+/// Exception safety: if there is no memory to begin with, the body does not run. Dropping a guard needs none.
+template <class Body>
+[[nodiscard]] auto joined(Body&& body) {
+    using body_type = std::decay_t<Body>;
+    constexpr bool fits = [] {
+        if constexpr (std::invocable<body_type&>) {
+            using traits = detail::awaitable_traits<std::invoke_result_t<body_type&>>;
+            return traits::is_awaitable && std::same_as<typename traits::executor_type, asio::any_io_executor>;
+        } else {
+            return false;
+        }
+    }();
+    static_assert(fits, "coraii::joined: the body must be callable without arguments and return asio::awaitable<R>");
+    if constexpr (fits) {
+        using R = typename detail::awaitable_traits<std::invoke_result_t<body_type&>>::value_type;
+        return detail::join<R>(detail::own_frame{}, body_type(std::forward<Body>(body)));
+    }
+}
+
+}  // namespace coraii
+
+#endif
