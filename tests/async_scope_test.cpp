@@ -256,7 +256,7 @@ TEST_CASE("exit_status: only completed is ok, and nobody's status is abandoned",
 
 TEST_CASE("errc: every value has a message of its own in the category coraii", "[async_scope]") {
     std::vector<std::string> messages;
-    for (int value = 1; value <= static_cast<int>(coraii::errc::cleanup_destroyed); ++value) {
+    for (int value = 1; value <= static_cast<int>(coraii::errc::lease_overdue); ++value) {
         const boost::system::error_code code = static_cast<coraii::errc>(value);
         CHECK(std::string{code.category().name()} == "coraii");
         CHECK(code.message() != "unknown coraii error");

@@ -185,24 +185,24 @@ TEST_CASE("G18: 10 000 scopes on one stack do not grow the native stack", "[exit
     CAPTURE(s, how);
     constexpr int depth = 10'000;
     int cleaned = 0;
+    const auto scope = [&]() -> coraii::async_scope<int> {
+        int n = 1;
+        co_yield n;
+        cleaned += n;
+    };
+    const auto work = [&]() -> awaitable<void> {
+        coraii::exit_stack stack{co_await asio::this_coro::executor};
+        for (int i = 0; i < depth; ++i) {
+            co_await stack.enter(scope());
+        }
+        if (how == 0) {
+            co_await stack.close();
+        } else if (how == 1) {
+            co_await forever();  // the context dies
+        }  // else dropped
+    };
     {
         asio::io_context context;
-        const auto scope = [&]() -> coraii::async_scope<int> {
-            int n = 1;
-            co_yield n;
-            cleaned += n;
-        };
-        const auto work = [&]() -> awaitable<void> {
-            coraii::exit_stack stack{co_await asio::this_coro::executor};
-            for (int i = 0; i < depth; ++i) {
-                co_await stack.enter(scope());
-            }
-            if (how == 0) {
-                co_await stack.close();
-            } else if (how == 1) {
-                co_await forever();  // the context dies
-            }  // else dropped
-        };
         task t{context, work(), s};
         if (how == 1) {
             context.run_for(sanitized ? 5s : 1s);

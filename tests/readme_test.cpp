@@ -95,6 +95,24 @@ coraii::testing::sweep_report swept() {
     return report;
 }
 
+awaitable<void> pooled() {
+    const auto executor = co_await asio::this_coro::executor;
+    // [pool]
+    coraii::pool<connection> pool{executor, [] { return connect("db"); }, {.max_size = 16}};
+
+    co_await coraii::with(pool.acquire(), [](connection& db) -> awaitable<void> { co_await db.count(); });
+
+    auto lease = co_await pool.acquire(200ms);  // a guard: dropping it gives the connection back
+    lease->rows += 1;
+    pool.discard(lease);                        // or, if it is broken, closes it
+    lease.reset();
+
+    co_await pool.close();
+    // [end]
+    CHECK(pool.stats().discarded == 1);
+    CHECK(pool.stats().size == 0);
+}
+
 awaitable<void> snippets(asio::thread_pool& pool) {
     const std::vector<std::string> hosts{"a", "b"};
     {
@@ -197,6 +215,10 @@ std::vector<std::string> snippet(const std::vector<std::string>& lines, const st
 
 }  // namespace
 
+TEST_CASE("README: the pool's snippet runs", "[readme]") {
+    coraii::testing::run(pooled);
+}
+
 TEST_CASE("README: the snippets run", "[readme]") {
     const auto s = GENERATE(slot::none, slot::connected);
     asio::thread_pool pool{1};
@@ -241,5 +263,5 @@ TEST_CASE("README: every C++ block stands in a compiled file, as it is", "[readm
         }
         CHECK(shown == snippet(lines_of(root / file), name));
     }
-    CHECK(blocks == 10);
+    CHECK(blocks == 11);
 }

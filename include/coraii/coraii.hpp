@@ -12,6 +12,7 @@
 #include "coraii/guard.hpp"
 #include "coraii/joined.hpp"
 #include "coraii/offload.hpp"
+#include "coraii/pool.hpp"
 #include "coraii/scope_info.hpp"
 #include "coraii/scopes.hpp"
 #include "coraii/with.hpp"

@@ -31,6 +31,14 @@ enum class errc {
     /// The cleanup's coroutine was destroyed before it ended: an operation in it could not begin, or its handler was
     /// dropped.
     cleanup_destroyed,
+    /// The pool had no resource to lend within the time given.
+    pool_timeout,
+    /// The pool has been closed.
+    pool_closed,
+    /// As many wait for a resource of the pool as its `max_waiting` allows.
+    pool_exhausted,
+    /// A lease is out for longer than the pool's `leak_warning`. It is only a warning.
+    lease_overdue,
 };
 
 /// The category of `errc`, named "coraii".
@@ -56,6 +64,11 @@ inline const boost::system::error_category& error_category() noexcept {
                 case errc::scope_closed: return "the scope's cleanup has begun, so it can no longer be held";
                 case errc::offload_stopped: return "the executor that the blocking call was given to has been stopped";
                 case errc::cleanup_destroyed: return "the cleanup's coroutine was destroyed before it ended";
+                case errc::pool_timeout: return "the pool had no resource to lend within the time given";
+                case errc::pool_closed: return "the pool has been closed";
+                case errc::pool_exhausted: return "too many wait for a resource of the pool already";
+                case errc::lease_overdue:
+                    return "it has not begun: the lease is out for longer than the pool's leak_warning";
             }
             return "unknown coraii error";
         }

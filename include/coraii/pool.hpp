@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_POOL_HPP
+#define CORAII_POOL_HPP
+
+/// A pool of resources: guards of scopes, lent as scopes.
+
+#include "coraii/async_scope.hpp"
+#include "coraii/error.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/guard.hpp"
+#include "coraii/pool/detail/pool_lend.hpp"
+#include "coraii/pool/detail/pool_state.hpp"
+#include "coraii/pool/options.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <source_location>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+namespace coraii {
+
+/// Lends resources that are expensive to open, and opens no more of them than `max_size`.
+///
+///     coraii::pool<connection> pool{executor, [] { return connect("db"); }, {.max_size = 16}};
+///     co_await coraii::with(pool.acquire(), [](connection& c) -> asio::awaitable<void> { ... });
+///
+/// A lease is a scope: whatever happens to its user, the resource goes back to the pool, or, if it is broken, is cleaned.
+/// Whoever waits is served in the order of coming, by what comes first: a resource given back, or one newly opened.
+///
+/// The pool, not the waiter, opens: a waiter that gives up leaves the opening going, for the next. One that fails is
+/// repeated, after `open_backoff`, as long as somebody waits. A resource that is given back and one whose cleanup has not
+/// ended count, so there are never more than `max_size`.
+///
+/// Executor: a lease is acquired and left on the caller's executor. All that concerns the resource itself (opening,
+///   hooks, cleanup, and the timer) runs on the pool's. If several threads run that, and anything there can be cancelled
+///   (an opening by `close`, a hook that runs out of time), it must be a strand, as everywhere in Asio.
+/// Errors: `std::invalid_argument` from the constructor, for options that make no sense. What a factory or a hook throws
+///   stays in the pool (see `acquire`), the error of a resource's cleanup goes to `on_cleanup_error`.
+/// Lifetime: a resource that is open has outstanding work on the pool's executor: `io_context::run()` returns only after
+///   `close`, or when `idle_timeout` has closed all. The pool's looking after what is idle keeps nothing going by itself,
+///   and takes no thread. Destroying the pool is a `close` that does not wait: leases remain good, and their resources are
+///   cleaned when they come back. If the pool's context dies, the resources are cleaned as its scopes are (`async_scope`);
+///   a lease on another context must not be used then, but can be dropped.
+/// Thread safety: safe, but for the destructor.
+template <class T, class Executor = asio::any_io_executor>
+class pool {
+    static_assert(std::is_object_v<T>, "coraii::pool<T>: T must be what the scopes yield, an object");
+
+public:
+    using value_type = T;
+    using executor_type = Executor;
+    using factory_type = std::function<async_scope<T, Executor>()>;
+    using duration = pool_options::duration;
+
+    /// Opens nothing yet. `factory` makes a new scope for each resource; it and the hooks are called on `executor`.
+    pool(Executor executor, factory_type factory, pool_options options = {}, pool_hooks<T> hooks = {}) {
+        detail::check_pool(factory, options);
+        state_ =
+            std::make_shared<detail::pool_state<T, Executor>>(executor, std::move(factory), options, std::move(hooks));
+        state_->enlist();
+    }
+    pool(const pool&) = delete;
+    pool& operator=(const pool&) = delete;
+    ~pool() { state_->close(); }
+
+    /// The use of a resource, as a scope. Its cleanup gives the resource back, after the `reset` hook if there is one.
+    ///
+    /// Cancellation: while it waits, of any type. A lease that was granted in the same instant goes to the next.
+    /// Errors: `errc::pool_timeout` after `timeout`, of which waiting, opening and checking are all part; its `what()` has
+    ///   the pool's counts, and what the last opening threw. `errc::pool_closed`; `errc::pool_exhausted` if `max_waiting`
+    ///   wait already. `std::invalid_argument` from this function if `timeout` is negative. Zero takes what is idle.
+    /// Effects of `guard::release()`: the resource is out of the pool, which may open another.
+    /// Exception safety: on an idle resource, no memory beyond what scopes recycle.
+    [[nodiscard]] async_scope<T, Executor> acquire(duration timeout,
+                                                   std::source_location where = std::source_location::current()) {
+        detail::require(timeout >= timeout.zero(), "coraii::pool: the timeout of acquire must not be negative");
+        auto scope = detail::lend<T, Executor>(state_, timeout, where);
+        detail::scope_access::made_at(scope, where);
+        return std::move(scope).named(detail::lease_name);
+    }
+    /// Within `acquire_timeout`.
+    [[nodiscard]] async_scope<T, Executor> acquire(std::source_location where = std::source_location::current()) {
+        return acquire(state_->options().acquire_timeout, where);
+    }
+
+    /// A lease of an idle resource; an empty guard when none is idle, others wait, or the pool is closed.
+    ///
+    /// Effects: if the idle resource is due for a check, the guard is empty, but the check begins.
+    /// Executor: the guard's cleanup runs on the pool's executor.
+    [[nodiscard]] guard<T, Executor> try_acquire(std::source_location where = std::source_location::current()) {
+        return detail::try_lend<T, Executor>(state_, where);
+    }
+
+    /// The resource is broken: when the lease ends it is cleaned, with `exit_reason::failed`, instead of given back.
+    /// Errors: `errc::empty_guard`; `std::invalid_argument` if it is not lent by this pool.
+    void discard(guard<T, Executor>& lease) {
+        if (!lease) {
+            detail::throw_error(errc::empty_guard);
+        }
+        discard(*lease);
+    }
+    /// For the body of a `with`, which has the resource only.
+    void discard(T& resource) {
+        detail::require(state_->spoil(std::addressof(resource)),
+                        "coraii::pool::discard: the resource is not lent by this pool");
+    }
+
+    /// Waits until `min_size` resources are open.
+    ///
+    /// Cancellation: of the waiting, not of the opening.
+    /// Errors: what an opening threw; `errc::pool_timeout` after `acquire_timeout`; `errc::pool_closed`.
+    [[nodiscard]] asio::awaitable<void, Executor> warm_up() {
+        return detail::wait_for_pool<T, Executor>(
+            detail::own_frame{}, state_, state_->options().acquire_timeout,
+            [state = state_.get()](const auto& waiter) { state->wait_for_warmth(waiter); });
+    }
+
+    /// What there is beyond `max_size` is cleaned as soon as it is idle. Errors: `std::invalid_argument` for zero, or less
+    /// than `min_size`.
+    void resize(std::size_t max_size) { state_->resize(max_size); }
+
+    /// Closes the pool: who waits gets `errc::pool_closed` at once, openings are cancelled, and what is idle or comes back
+    /// is cleaned.
+    ///
+    /// Effects: completes when nothing is left; or, after `drain`, without what is still lent or being opened. Those are
+    ///   cleaned when they come. May be called more than once.
+    /// Cancellation: of the waiting only.
+    [[nodiscard]] asio::awaitable<void, Executor> close(duration drain = std::chrono::seconds{10}) {
+        detail::require(drain >= drain.zero(), "coraii::pool: the drain of close must not be negative");
+        return detail::wait_for_pool<T, Executor>(
+            detail::own_frame{}, state_, drain,
+            [state = state_.get()](const auto& waiter) { state->close_and_wait(waiter); });
+    }
+
+    /// A snapshot while others run.
+    [[nodiscard]] pool_stats stats() const { return state_->stats(); }
+
+private:
+    std::shared_ptr<detail::pool_state<T, Executor>> state_;
+};
+
+namespace detail {
+
+template <class T, class Executor>
+async_scope<pool<T, Executor>, Executor> opened_pool(Executor executor,
+                                                     std::function<async_scope<T, Executor>()> factory,
+                                                     pool_options options, pool_hooks<T> hooks) {
+    pool<T, Executor> opened{std::move(executor), std::move(factory), options, std::move(hooks)};
+    std::exception_ptr error;
+    try {
+        co_await opened.warm_up();
+    } catch (...) { error = std::current_exception(); }
+    if (error) {
+        co_await opened.close();
+        std::rethrow_exception(error);
+    }
+    const exit_status why = co_yield opened;
+    if (why.can_await()) {
+        co_await opened.close();
+    }
+}
+
+}  // namespace detail
+
+/// A pool as a scope: warmed up by the setup, closed by the cleanup. If it cannot be warmed up, it is closed at once, and
+/// the setup fails. The arguments are those of `pool`.
+template <class T, class Executor = asio::any_io_executor>
+[[nodiscard]] async_scope<pool<T, Executor>, Executor> open_pool(
+    std::type_identity_t<Executor> executor, std::type_identity_t<std::function<async_scope<T, Executor>()>> factory,
+    pool_options options = {}, pool_hooks<T> hooks = {}, std::source_location where = std::source_location::current()) {
+    detail::check_pool(factory, options);
+    auto scope = detail::opened_pool<T, Executor>(std::move(executor), std::move(factory), options, std::move(hooks));
+    detail::scope_access::made_at(scope, where);
+    return scope;
+}
+
+/// The same, with the type of the resource from the factory.
+template <std::invocable Factory, class Scope = std::invoke_result_t<Factory&>, class T = typename Scope::value_type>
+[[nodiscard]] auto open_pool(typename Scope::executor_type executor, Factory factory, pool_options options = {},
+                             pool_hooks<T> hooks = {}, std::source_location where = std::source_location::current()) {
+    return open_pool<T, typename Scope::executor_type>(std::move(executor), std::move(factory), options,
+                                                       std::move(hooks), where);
+}
+
+}  // namespace coraii
+
+#endif

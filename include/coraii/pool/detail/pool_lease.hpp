@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_POOL_DETAIL_POOL_LEASE_HPP
+#define CORAII_POOL_DETAIL_POOL_LEASE_HPP
+
+#include "coraii/detail/clock.hpp"
+#include "coraii/detail/enter.hpp"
+#include "coraii/detail/scope_use.hpp"
+#include "coraii/detail/signal.hpp"
+#include "coraii/guard.hpp"
+
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <source_location>
+#include <string_view>
+#include <utility>
+
+namespace coraii::detail {
+
+template <class T, class Executor>
+class pool_state;
+template <class T, class Executor>
+class pool_waiter;
+
+struct pooled_guard;
+
+/// A guard's friend: for guards of leases, and of what is pooled.
+template <class Executor>
+struct initiate_enter<pooled_guard, Executor> {
+    template <class T>
+    static guard<T, Executor> make(scope_use<Executor> use) {
+        return guard<T, Executor>{std::move(use)};
+    }
+    template <class T>
+    static scope_use<Executor>& use_of(guard<T, Executor>& from) noexcept {
+        return from.use_;
+    }
+};
+
+template <class Executor>
+using pool_guards = initiate_enter<pooled_guard, Executor>;
+
+inline constexpr std::string_view lease_name = "pool lease";
+
+inline clock::time_point later(clock::time_point from, clock::duration by) noexcept {
+    return by < clock::time_point::max() - from ? from + by : clock::time_point::max();
+}
+
+enum class pool_phase : unsigned char { opening, idle, checking, lent, resetting, doomed, closing };
+inline constexpr std::size_t pool_phases = 7;
+
+/// One resource, and its place in the pool.
+template <class T, class Executor>
+struct pooled {
+    pool_phase phase = pool_phase::opening;
+    bool broken = false;
+    guard<T, Executor> resource{};
+    clock::time_point idle_since{};
+    clock::time_point proven{};  // when it was used or checked last
+    clock::time_point expires = clock::time_point::max();
+    clock::time_point due = clock::time_point::max();  // the end of what is done with it, or a leak's warning
+    std::source_location lent_at{};
+    std::shared_ptr<signal> stop{};  // what is done with it
+    std::shared_ptr<pool_waiter<T, Executor>> returning{};  // waits for its reset
+};
+
+template <class T, class Executor>
+using pool_place = typename std::list<pooled<T, Executor>>::iterator;
+
+/// The right to use a pooled resource, which is given back whatever happens.
+template <class T, class Executor>
+class pool_lease {
+public:
+    pool_lease() = default;
+    pool_lease(std::shared_ptr<pool_state<T, Executor>> pool, pool_place<T, Executor> place) noexcept
+        : pool_{std::move(pool)}, place_{place} {}
+    pool_lease(pool_lease&&) noexcept = default;
+    pool_lease& operator=(pool_lease&& other) noexcept {
+        const pool_lease old{std::move(*this)};
+        pool_ = std::move(other.pool_);
+        place_ = other.place_;
+        return *this;
+    }
+    ~pool_lease() {
+        if (pool_) {
+            pool_->give_back(place_);
+        }
+    }
+
+    explicit operator bool() const noexcept { return pool_ != nullptr; }
+    T& operator*() const noexcept { return *place_->resource; }
+
+    const std::shared_ptr<pool_state<T, Executor>>& owner() const noexcept { return pool_; }
+    pool_state<T, Executor>& pool() const noexcept { return *pool_; }
+    pool_place<T, Executor> place() const noexcept { return place_; }
+
+    /// Without giving it back.
+    auto take() && noexcept { return std::pair{std::move(pool_), place_}; }
+
+    /// It is not to be used again.
+    void spoil() const noexcept { pool_->spoil(place_); }
+
+    /// The user has moved the resource out: there is nothing to clean.
+    void taken_out() noexcept {
+        pool_guards<Executor>::use_of(place_->resource)->released_ = true;
+        spoil();
+    }
+
+private:
+    std::shared_ptr<pool_state<T, Executor>> pool_;
+    pool_place<T, Executor> place_{};
+};
+
+}  // namespace coraii::detail
+
+#endif
