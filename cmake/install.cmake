@@ -11,6 +11,7 @@ configure_package_config_file(
 write_basic_package_version_file(
     ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES
+    cmake/coraiiAdapters.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfig.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake
     DESTINATION ${package_dir})

@@ -16,6 +16,9 @@ list(FILTER lint_sources EXCLUDE REGEX "/compile_fail/")
 include(cmake/includes.cmake)
 set(tidy_flags -xc++ -std=c++20 -pthread -I${PROJECT_SOURCE_DIR}/include -I${PROJECT_SOURCE_DIR}/tests
     "-DCORAII_SAMPLE_CSV=\"\"" "-isystem$<JOIN:${CORAII_INCLUDES},$<SEMICOLON>-isystem>")
+foreach(dir IN LISTS PostgreSQL_INCLUDE_DIRS)
+    list(APPEND tidy_flags -isystem${dir})
+endforeach()
 
 file(GLOB_RECURSE all_headers CONFIGURE_DEPENDS include/*.hpp tests/*.hpp)
 set(stamps)

@@ -1,41 +1,38 @@
 // SPDX-License-Identifier: BSL-1.0
-// Imports a CSV file of orders into an SQLite database, four workers at a time:
+// Imports a CSV file of orders into a database, four workers at a time:
 //
-//     import_ledger [orders.csv [ledger.db]]
+//     import_ledger [--db CONNINFO] [orders.csv [ledger.db]]
 //
-// SQLite blocks, so it is called on a thread pool; the books are kept on the one thread of the io_context.
-// What has to be given back is a scope: file, temporary directory, connections, prepared statements, the
-// lease on a batch of lines, and the transaction that imports it. A malformed line rolls its whole batch
-// back. To show that a cancel does no harm, the first worker to get to the middle of a batch is cancelled
-// there: its transaction is rolled back, its connection closed, another worker takes over, and the batch is
-// done again.
+// Into SQLite, or with `--db` into PostgreSQL (if it was compiled with libpq).
+// What has to be given back is a scope: file, temporary directory, pool, sessions, the lease on a batch of lines, and the
+// transaction that imports it. A malformed line rolls its whole batch back. To show that a cancel does no harm, the first
+// worker to get to the middle of a batch is cancelled there: its transaction is rolled back, its connection is clean
+// again, another worker takes over, and the batch is done again.
 //
 // Exit status: 0 if file, books and database agree, 2 if the file cannot be read, else 1.
 #include <coraii/coraii.hpp>
+#include <coraii/file.hpp>
+#include <coraii/session.hpp>
+#include <coraii/sqlite.hpp>
+#if __has_include(<libpq-fe.h>)
+#include <coraii/postgres.hpp>
+#endif
 
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
-#include <sqlite3.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <cstdint>
-#include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <map>
-#include <memory>
 #include <optional>
 #include <stdexcept>
-#include <stdlib.h>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <type_traits>
 #include <unistd.h>
 #include <unordered_map>
 #include <utility>
@@ -46,7 +43,6 @@
 #endif
 
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
 
 // ---- the file: id,date,customer,amount
 
@@ -62,7 +58,7 @@ struct bad_line : std::runtime_error {
 struct line {
     std::size_t number;
     std::vector<std::string> fields;  // none if a quote is not closed
-    std::size_t same_id;              // the number of an earlier line with this id, or 0
+    std::size_t same_id;  // the number of an earlier line with this id, or 0
 };
 
 using batch = std::vector<line>;
@@ -117,178 +113,14 @@ std::int64_t cents_of(const line& l) {
     return *cents;
 }
 
-class order_file {
-public:
-    explicit order_file(std::string path)
-        : path_{std::move(path)}, file_{std::fopen(path_.c_str(), "rb"), std::fclose} {
-        if (!file_) {
-            fail();
-        }
-    }
-
-    void close() { file_.reset(); }
-
-    /// The next hundred lines, without the header and blank lines; none at the end.
-    batch next() {
-        batch lines;
-        for (std::string text; lines.size() < 100 && read_line(text);) {
-            ++number_;
-            if (number_ == 1 && text.starts_with("\xEF\xBB\xBF")) {  // a byte order mark
-                text.erase(0, 3);
-            }
-            if (text.ends_with('\r')) {
-                text.pop_back();
-            }
-            if (!text.empty() && !(number_ == 1 && text.starts_with("id,"))) {
-                line l{number_, split(text), 0};
-                if (!l.fields.empty()) {
-                    const auto [first, is_new] = line_of_id_.try_emplace(l.fields[0], number_);
-                    l.same_id = is_new ? 0 : first->second;
-                }
-                lines.push_back(std::move(l));
-            }
-        }
-        return lines;
-    }
-
-private:
-    bool read_line(std::string& text) {
-        text.clear();
-        int c = 0;
-        while ((c = std::getc(file_.get())) != EOF && c != '\n') {
-            text += static_cast<char>(c);
-        }
-        if (std::ferror(file_.get()) != 0) {
-            fail();
-        }
-        return c != EOF || !text.empty();
-    }
-
-    [[noreturn]] void fail() const { throw input_error{path_ + ": " + std::generic_category().message(errno)}; }
-
-    std::string path_;
-    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
-    std::size_t number_ = 0;
-    std::unordered_map<std::string, std::size_t> line_of_id_;
-};
-
-coraii::async_scope<order_file> open_file(asio::any_io_executor pool, std::string path) {
-    auto open = [path = std::move(path)] { return order_file{path}; };
-    return coraii::offload(pool, std::move(open), [](order_file& file) { file.close(); });
-}
-
-coraii::async_scope<fs::path> temp_directory(asio::any_io_executor pool) {
-    const auto make = [] {
-        std::string name = fs::temp_directory_path() / "ledger-XXXXXX";
-        if (mkdtemp(name.data()) == nullptr) {
-            throw std::system_error{errno, std::generic_category(), name};
-        }
-        return fs::path{name};
-    };
-    return coraii::offload(pool, make, [](fs::path& path) { fs::remove_all(path); });
-}
-
-// ---- the database
-
-constexpr const char* schema = R"(
-    PRAGMA journal_mode = WAL;
-    CREATE TABLE IF NOT EXISTS orders (
-        id TEXT PRIMARY KEY, date TEXT, customer TEXT, amount INTEGER,
-        CONSTRAINT date_exists CHECK (date GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'
-                                      AND date IS date(date, '+0 days'))))";
-
-void check(int result, sqlite3* db) {
-    if (result != SQLITE_OK) {
-        throw std::runtime_error{"SQLite: " + std::string{db ? sqlite3_errmsg(db) : sqlite3_errstr(result)}};
-    }
-}
-
-void execute(sqlite3* db, const char* sql) {
-    check(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), db);
-}
-
-coraii::async_scope<sqlite3*> open_connection(asio::any_io_executor pool, std::string path) {
-    auto open = [path = std::move(path)] {
-        sqlite3* db = nullptr;  // to be closed even if it could not be opened
-        constexpr int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-        const int result = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
-        std::unique_ptr<sqlite3, int (*)(sqlite3*)> opened{db, sqlite3_close_v2};
-        check(result, db);
-        check(sqlite3_busy_timeout(db, 5'000), db);
-        return opened.release();
-    };
-    return coraii::offload(pool, std::move(open), [](sqlite3* db) { sqlite3_close_v2(db); });
-}
-
-coraii::async_scope<sqlite3_stmt*> prepare(asio::any_io_executor pool, sqlite3* db, const char* sql) {
-    const auto make = [db, sql] {
-        sqlite3_stmt* statement = nullptr;
-        check(sqlite3_prepare_v2(db, sql, -1, &statement, nullptr), db);
-        return statement;
-    };
-    return coraii::offload(pool, make, [](sqlite3_stmt* statement) { sqlite3_finalize(statement); });
-}
-
-/// Calls a blocking function on the pool. A cancel does not interrupt it: the next co_await throws.
-template <class F>
-asio::awaitable<std::invoke_result_t<F&>> on_pool(asio::any_io_executor pool, F blocking) {
-    auto call = [&blocking]() -> asio::awaitable<std::invoke_result_t<F&>> { co_return blocking(); };
-    auto uncancelled = asio::bind_cancellation_slot(asio::cancellation_slot{}, asio::use_awaitable);
-    co_return co_await asio::co_spawn(pool, call, uncancelled);
-}
-
-/// Committed if its use ends well, else rolled back.
-coraii::async_scope<void> transaction(asio::any_io_executor pool, sqlite3* db) {
-    co_await on_pool(pool, [db] { execute(db, "BEGIN IMMEDIATE"); });
-    const coraii::exit_status why = co_yield coraii::entered;
-    co_await on_pool(pool, [db, commit = why.ok()] {
-        if (!commit && sqlite3_get_autocommit(db) != 0) {
-            return;  // SQLite has rolled back by itself, as it does when the disk is full
-        }
-        try {
-            execute(db, commit ? "COMMIT" : "ROLLBACK");
-        } catch (...) {
-            sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
-            throw;
-        }
-    });
-}
-
-void insert(sqlite3_stmt* statement, const line& l, std::int64_t cents) {
-    sqlite3* db = sqlite3_db_handle(statement);
-    int column = 0;
-    for (const std::string* text : {&l.fields[0], &l.fields[1], &l.fields[2]}) {
-        check(sqlite3_bind_text64(statement, ++column, text->data(), text->size(), SQLITE_TRANSIENT, SQLITE_UTF8), db);
-    }
-    check(sqlite3_bind_int64(statement, ++column, cents), db);
-    sqlite3_step(statement);
-    const int result = sqlite3_reset(statement);  // how the step ended
-    if (result == SQLITE_CONSTRAINT) {
-        throw bad_line{l.number, sqlite3_errmsg(db)};
-    }
-    check(result, db);
-}
-
 struct totals {
     std::int64_t orders = 0, cents = 0;
     bool operator==(const totals&) const = default;
 };
 
-totals read_totals(sqlite3_stmt* statement) {
-    sqlite3_step(statement);
-    const totals found{sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1)};
-    check(sqlite3_reset(statement), sqlite3_db_handle(statement));
-    return found;
-}
-
-// ---- the import
-
 struct job {
     std::string csv, database;
-    asio::any_io_executor pool;
-    asio::any_io_executor file_strand;  // on the pool: one reads the file at a time
-    order_file* file = nullptr;
-    std::vector<batch> given_back{};
+    std::vector<batch> to_do{};  // the last one first
     bool interrupted = false;
     std::exception_ptr failure{};
 
@@ -298,34 +130,93 @@ struct job {
     std::map<std::size_t, std::string> rejected{};  // by line number
 };
 
-/// The next lines to import; none at the end of the file. Whoever is cancelled gives them back.
+/// In batches of a hundred lines, without the header and blank lines.
+asio::awaitable<void> read_orders(coraii::file& file, job& j) {
+    std::unordered_map<std::string, std::size_t> line_of_id;
+    for (std::size_t number = 1;; ++number) {
+        std::optional<std::string> text = co_await file.read_line();
+        if (!text) {
+            break;
+        }
+        if (number == 1 && text->starts_with("\xEF\xBB\xBF")) {  // a byte order mark
+            text->erase(0, 3);
+        }
+        if (text->ends_with('\r')) {
+            text->pop_back();
+        }
+        if (text->empty() || (number == 1 && text->starts_with("id,"))) {
+            continue;
+        }
+        line l{number, split(*text), 0};
+        if (!l.fields.empty()) {
+            const auto [first, is_new] = line_of_id.try_emplace(l.fields[0], number);
+            l.same_id = is_new ? 0 : first->second;
+        }
+        if (j.to_do.empty() || j.to_do.back().size() == 100) {
+            j.to_do.emplace_back();
+        }
+        j.to_do.back().push_back(std::move(l));
+        ++j.read;
+    }
+    std::ranges::reverse(j.to_do);
+}
+
+// ---- the database
+
+/// What SQLite and PostgreSQL do not have in common here: how a date is checked.
+constexpr const char* sqlite_schema = R"(
+    create table if not exists orders (
+        id text primary key, date text, customer text, amount integer,
+        constraint date_exists check (date glob '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'
+                                      and date is date(date, '+0 days'))))";
+[[maybe_unused]] constexpr const char* postgres_schema =
+    "create table if not exists orders (id text primary key, date date, customer text, amount bigint)";
+
+template <class Session>
+asio::awaitable<totals> read_totals(Session& session) {
+    const coraii::sql_rows rows = co_await session.execute("select count(*), coalesce(sum(amount), 0) from orders");
+    co_return totals{rows[0][0].template as<std::int64_t>(), rows[0][1].template as<std::int64_t>()};
+}
+
+template <class Transaction>
+asio::awaitable<void> insert(Transaction& tx, const line& l, std::int64_t cents) {
+    try {
+        co_await tx.execute("insert into orders values ($1, $2, $3, $4)", l.fields[0], l.fields[1], l.fields[2], cents);
+    } catch (const coraii::sql_error& e) {
+        if (e.code() == coraii::sql_errc::constraint_violated || e.sqlstate().starts_with("22")) {
+            throw bad_line{l.number, e.message()};
+        }
+        throw;
+    }
+}
+
+// ---- the import
+
+/// The next lines to import; none when all is done. Whoever is cancelled gives them back.
 coraii::async_scope<batch> lease_batch(job& j) {
     batch lines;
-    if (!j.given_back.empty()) {
-        lines = std::move(j.given_back.back());
-        j.given_back.pop_back();
-    } else {
-        lines = co_await on_pool(j.file_strand, [&] { return j.file->next(); });
-        j.read += std::ssize(lines);
+    if (!j.to_do.empty()) {
+        lines = std::move(j.to_do.back());
+        j.to_do.pop_back();
     }
     const coraii::exit_status why = co_yield lines;
     if (why.reason() == coraii::exit_reason::cancelled) {
-        j.given_back.push_back(std::move(lines));
+        j.to_do.push_back(std::move(lines));
         ++j.done_again;
     }
 }
 
-asio::awaitable<void> import_batch(job& j, sqlite3* db, sqlite3_stmt* statement, const batch& lines,
-                                   asio::cancellation_signal& stop) {
+template <class Session>
+asio::awaitable<void> import_batch(job& j, Session& session, const batch& lines, asio::cancellation_signal& stop) {
     std::int64_t cents = 0;
     try {
-        co_await coraii::with(transaction(j.pool, db), [&]() -> asio::awaitable<void> {
+        co_await coraii::with(coraii::begin_transaction(session), [&](auto& tx) -> asio::awaitable<void> {
             for (const line& l : lines) {
                 const std::int64_t amount = cents_of(l);
                 if (&l == &lines[lines.size() / 2] && !std::exchange(j.interrupted, true)) {
                     stop.emit(asio::cancellation_type::terminal);  // this worker is the one to be cancelled
                 }
-                co_await on_pool(j.pool, [&] { insert(statement, l, amount); });
+                co_await insert(tx, l, amount);
                 cents += amount;
             }
         });
@@ -341,15 +232,14 @@ asio::awaitable<void> import_batch(job& j, sqlite3* db, sqlite3_stmt* statement,
     }
 }
 
-asio::awaitable<void> work(job& j, asio::cancellation_signal& stop) {
-    co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> asio::awaitable<void> {
-        sqlite3* db = *co_await stack.enter(open_connection(j.pool, j.database));
-        sqlite3_stmt* statement = *co_await stack.enter(prepare(j.pool, db, "INSERT INTO orders VALUES (?, ?, ?, ?)"));
+template <class Pool>
+asio::awaitable<void> work(job& j, Pool& pool, asio::cancellation_signal& stop) {
+    co_await coraii::with(coraii::open_session(pool), [&](auto& session) -> asio::awaitable<void> {
         for (bool more = true; more && !j.failure;) {
             co_await coraii::with(lease_batch(j), [&](const batch& lines) -> asio::awaitable<void> {
                 more = !lines.empty();
                 if (more) {
-                    co_await import_batch(j, db, statement, lines, stop);
+                    co_await import_batch(j, session, lines, stop);
                 }
             });
         }
@@ -357,13 +247,14 @@ asio::awaitable<void> work(job& j, asio::cancellation_signal& stop) {
 }
 
 /// A worker, and if it is cancelled another one. If one fails, the others stop after the batch they are at.
-asio::awaitable<void> keep_working(job& j) {
+template <class Pool>
+asio::awaitable<void> keep_working(job& j, Pool& pool) {
     const auto executor = co_await asio::this_coro::executor;
     asio::cancellation_signal stop;
     while (!j.failure) {
         try {
             auto stoppable = asio::bind_cancellation_slot(stop.slot(), asio::use_awaitable);
-            co_return co_await asio::co_spawn(executor, work(j, stop), stoppable);
+            co_return co_await asio::co_spawn(executor, work(j, pool, stop), stoppable);
         } catch (const boost::system::system_error& e) {
             if (e.code() != asio::error::operation_aborted) {
                 j.failure = std::current_exception();
@@ -372,26 +263,48 @@ asio::awaitable<void> keep_working(job& j) {
     }
 }
 
-asio::awaitable<void> import(job& j) {
-    co_await coraii::with(coraii::make_exit_stack(), [&](coraii::exit_stack& stack) -> asio::awaitable<void> {
-        j.file = co_await stack.enter(open_file(j.pool, j.csv));
-        if (j.database.empty()) {
-            j.database = *co_await stack.enter(temp_directory(j.pool)) / "ledger.db";
-        }
-        sqlite3* db = *co_await stack.enter(open_connection(j.pool, j.database));
-        co_await on_pool(j.pool, [db] { execute(db, schema); });
-        sqlite3_stmt* sum =
-            *co_await stack.enter(prepare(j.pool, db, "SELECT count(*), coalesce(sum(amount), 0) FROM orders"));
-        const totals before = co_await on_pool(j.pool, [sum] { return read_totals(sum); });
+/// `connect()` gives the connections.
+template <class Connect>
+asio::awaitable<void> import_into(job& j, Connect connect, const char* schema) {
+    const auto executor = co_await asio::this_coro::executor;
+    co_await coraii::with(
+        coraii::open_pool(executor, connect, {.max_size = 4}), [&](auto& pool) -> asio::awaitable<void> {
+            totals before;
+            co_await coraii::with(coraii::open_session(pool), [&](auto& session) -> asio::awaitable<void> {
+                co_await session.execute_script(schema);
+                before = co_await read_totals(session);
+            });
 
-        using namespace asio::experimental::awaitable_operators;
-        co_await (keep_working(j) && keep_working(j) && keep_working(j) && keep_working(j));
-        if (j.failure) {
-            std::rethrow_exception(j.failure);
-        }
-        const totals after = co_await on_pool(j.pool, [sum] { return read_totals(sum); });
-        j.in_database = {after.orders - before.orders, after.cents - before.cents};
-    });
+            using namespace asio::experimental::awaitable_operators;
+            co_await (keep_working(j, pool) && keep_working(j, pool) && keep_working(j, pool) && keep_working(j, pool));
+            if (j.failure) {
+                std::rethrow_exception(j.failure);
+            }
+            co_await coraii::with(coraii::open_session(pool), [&](auto& session) -> asio::awaitable<void> {
+                const totals after = co_await read_totals(session);
+                j.in_database = {after.orders - before.orders, after.cents - before.cents};
+            });
+        });
+}
+
+asio::awaitable<void> import(job& j, const std::string& conninfo) {
+    try {
+        co_await coraii::with(coraii::open_file(j.csv), [&j](coraii::file& file) { return read_orders(file, j); });
+    } catch (const boost::system::system_error& e) { throw input_error{e.what()}; }
+    if (!conninfo.empty()) {
+#if __has_include(<libpq-fe.h>)
+        co_await import_into(j, [&conninfo] { return coraii::postgres::connect(conninfo); }, postgres_schema);
+#else
+        throw std::runtime_error{"compiled without libpq"};
+#endif
+    } else if (!j.database.empty()) {
+        co_await import_into(j, [&j] { return coraii::sqlite::connect(j.database); }, sqlite_schema);
+    } else {
+        co_await coraii::with(coraii::temp_directory(), [&j](const std::filesystem::path& directory) {
+            j.database = directory / "ledger.db";
+            return import_into(j, [&j] { return coraii::sqlite::connect(j.database); }, sqlite_schema);
+        });
+    }
 }
 
 /// Prints the table. True if all is as it should be.
@@ -424,16 +337,21 @@ bool report(const job& j, const coraii::scope_stats& scopes) {
 }
 
 int main(int argc, char** argv) {
-    if (argc > 3) {
-        std::cerr << "usage: import_ledger [orders.csv [ledger.db]]\n";
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    std::string conninfo;
+    if (arguments.size() >= 2 && arguments[0] == "--db") {
+        conninfo = arguments[1];
+        arguments.erase(arguments.begin(), arguments.begin() + 2);
+    }
+    if (arguments.size() > 2) {
+        std::cerr << "usage: import_ledger [--db CONNINFO] [orders.csv [ledger.db]]\n";
         return 2;
     }
+    arguments.resize(2);
     try {
         asio::io_context context{1};
-        asio::thread_pool pool{4};  // each worker has one call at a time
-        job j{argc > 1 ? argv[1] : CORAII_SAMPLE_CSV, argc > 2 ? argv[2] : "", pool.get_executor(),
-              asio::make_strand(pool)};
-        auto done = asio::co_spawn(context, import(j), asio::use_future);
+        job j{arguments[0].empty() ? CORAII_SAMPLE_CSV : arguments[0], arguments[1]};
+        auto done = asio::co_spawn(context, import(j, conninfo), asio::use_future);
         context.run();
         done.get();
         return report(j, coraii::stats(context)) ? 0 : 1;

@@ -707,17 +707,17 @@ TEST_CASE("G13, G25: in a dying context, too, what holds a scope goes first, wha
     events log;
     coraii::guard<int> holder;
     coraii::guard<item> held;
+    const auto holding = [&](gate& held_is_open) -> coraii::async_scope<int> {
+        co_await held_is_open.wait();
+        const coraii::scope_hold hold = held.hold();
+        int n = 0;
+        co_yield n;
+        log.push_back("holder cleaned");
+    };
     {
         asio::io_context context;
         gate held_is_open{context};
-        const auto holding = [&]() -> coraii::async_scope<int> {
-            co_await held_is_open.wait();
-            const coraii::scope_hold hold = held.hold();
-            int n = 0;
-            co_yield n;
-            log.push_back("holder cleaned");
-        };
-        asio::co_spawn(context, [&]() -> awaitable<void> { holder = co_await holding(); }, asio::detached);
+        asio::co_spawn(context, [&]() -> awaitable<void> { holder = co_await holding(held_is_open); }, asio::detached);
         asio::co_spawn(
             context,
             [&]() -> awaitable<void> {

@@ -692,3 +692,117 @@ TEST_CASE("G20, G26: guards are dropped inside on several threads", "[joined][th
     CHECK(together == 0);
     pool.join();
 }
+
+TEST_CASE("G26: on a strand, code that comes back from a setup, a close or an inner region is still inside",
+          "[joined]") {
+    events log;
+    const auto on_strand = [&]() -> awaitable<void> {
+        {
+            const auto a =
+                co_await make(form::co_yielded, log, "a", {.setup_suspends = true, .cleanup_suspends = true});
+        }
+        auto b = co_await make(form::co_yielded, log, "b", slow);
+        co_await b.close();
+        { const auto c = co_await make(form::co_yielded, log, "c", slow); }
+        co_await coraii::joined([]() -> awaitable<void> { co_await turn(); });
+        const auto d = co_await make(form::co_yielded, log, "d", slow);
+    };
+    run([&]() -> awaitable<void> {
+        co_await coraii::joined([&]() -> awaitable<void> {
+            const asio::any_io_executor executor = co_await asio::this_coro::executor;
+            co_await asio::co_spawn(asio::make_strand(executor), on_strand, asio::use_awaitable);
+        });
+        log.push_back("joined");
+    }());
+    CHECK(log.back() == "joined");
+    CHECK(log.size() == 13);
+}
+
+TEST_CASE("G25, G26: what a cleanup drops lets others pass when it is held, too", "[joined]") {
+    events log;
+    const auto session = [&]() -> coraii::async_scope<coraii::guard<coraii::scope_handle>> {
+        auto connection = co_await held_scope(log);
+        co_yield connection;
+        co_await turn();
+    };
+    run([&]() -> awaitable<void> {
+        co_await coraii::joined([&]() -> awaitable<void> {
+            auto s = co_await session();
+            auto transaction = co_await holder(log, **s);
+            s.reset();
+            transaction.reset();
+        });
+        log.push_back("joined");
+    }());
+    CHECK(log == events{"transaction cleaned", "session cleaned", "joined"});
+}
+
+TEST_CASE("G26: what a scope's own code drops before its turn waits for its turn", "[joined]") {
+    events log;
+    asio::io_context context;
+    gate drop{context};
+    const auto reader = [&]() -> awaitable<void> {
+        auto own = co_await make(form::co_yielded, log, "reader's", slow);
+        co_await drop.wait();
+    };
+    const auto with_reader = [&]() -> coraii::async_scope<int> {
+        asio::co_spawn(co_await asio::this_coro::executor, reader, asio::detached);
+        co_await turn();
+        int n = 0;
+        co_yield n;
+        log.push_back("cleanup b");
+    };
+    const auto slowly = [&]() -> coraii::async_scope<int> {
+        int n = 0;
+        co_yield n;
+        log.push_back("cleanup a");
+        drop.open();
+        co_await turn();
+        co_await turn();
+        co_await turn();
+        log.push_back("cleaned a");
+    };
+    run(
+        [&]() -> awaitable<void> {
+            co_await coraii::joined([&]() -> awaitable<void> {
+                auto b = co_await with_reader();
+                auto a = co_await slowly();
+                log.clear();
+            });
+        }(),
+        context);
+    CHECK(log == events{"cleanup a", "cleaned a", "cleanup b", "cleanup reader's abandoned", "cleaned reader's"});
+}
+
+TEST_CASE("G26: a body that can only be copied is destroyed inside, too", "[joined]") {
+    events log;
+    run([&]() -> awaitable<void> {
+        auto open = co_await make(form::co_yielded, log, "a", slow);
+        auto region = [](const std::shared_ptr<coraii::guard<item>> kept) {
+            return coraii::joined([kept]() -> awaitable<void> { co_return; });
+        }(std::make_shared<coraii::guard<item>>(std::move(open)));
+        co_await std::move(region);
+        log.push_back("joined");
+    }());
+    CHECK(log == events{"setup a", "cleanup a abandoned", "cleaned a", "joined"});
+}
+
+TEST_CASE("G26: what refers to a scope may outlive the context, on a strand, too", "[joined][context]") {
+    coraii::scope_handle handle;
+    events log;
+    {
+        asio::io_context context;
+        asio::co_spawn(
+            asio::make_strand(context),
+            [&]() -> awaitable<void> {
+                co_await coraii::joined([&]() -> awaitable<void> {
+                    const auto session = co_await held_scope(log);
+                    handle = *session;
+                });
+            },
+            asio::detached);
+        finish(context);
+    }
+    CHECK(log == events{"session cleaned"});
+    CHECK_THROWS(handle.hold());
+}

@@ -122,7 +122,7 @@ TEST_CASE("warm_up opens min_size, no more than max_opening at a time, or fails 
         CHECK(closed.code() == errc::pool_closed);
 
         s.fail = 1;
-        coraii::pool<connection> failing{executor, connects(s), {.min_size = 1}};
+        coraii::pool<connection> failing{executor, connects(s), {.min_size = 1, .open_timeout = 2h}};
         beside fails{executor, [&] { return failing.warm_up(); }};
         co_await delay(20ms);
         CHECK(fails.what() == "no answer from the server");
@@ -219,7 +219,7 @@ TEST_CASE("a hook that does not listen to its cancel holds up nobody, and its la
         const auto executor = co_await asio::this_coro::executor;
         {
             coraii::pool<connection> pool{
-                executor, connects(s), {.max_size = 2, .check_after_idle = 1s}, {.check = deaf}};
+                executor, connects(s), {.max_size = 2, .check_timeout = 50ms, .check_after_idle = 1s}, {.check = deaf}};
             co_await use(pool, 0ms);
             co_await delay(1s);
             beside late{executor, [&]() -> awaitable<void> { const auto lease = co_await pool.acquire(50ms); }};

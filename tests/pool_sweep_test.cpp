@@ -137,21 +137,29 @@ TEST_CASE("sweep: waiters, one of which is cancelled", "[pool][sweep]") {
 }
 
 TEST_CASE("sweep: a pool as a scope", "[pool][sweep]") {
-    sweep([]() -> awaitable<void> {
-        const auto executor = co_await asio::this_coro::executor;
+    sweep(
+        []() -> awaitable<void> {
+            const auto executor = co_await asio::this_coro::executor;
         // One that is dropped without a chance to close would go on renewing its resource.
-        const coraii::pool_options forever{.min_size = 1, .max_size = 2, .idle_timeout = 0s, .max_lifetime = 0s};
-        const auto body = [](coraii::pool<probe>& pool) -> awaitable<void> {
-            auto lease = co_await pool.acquire();
-            auto other = co_await pool.acquire();
-            pool.discard(lease);
-            co_await lease.close();
-            co_await other->use();
-            co_await other.close();
-            nothing_in_use(pool);
-        };
-        co_await coraii::with(coraii::open_pool(executor, a_probe, forever), body);
-    });
+            const coraii::pool_options forever{.min_size = 1, .max_size = 2, .idle_timeout = 0s, .max_lifetime = 0s};
+            const auto body = [](coraii::pool<probe>& pool) -> awaitable<void> {
+                auto lease = co_await pool.acquire();
+                auto other = co_await pool.acquire();
+                pool.discard(lease);
+                co_await lease.close();
+                co_await other->use();
+                co_await other.close();
+                nothing_in_use(pool);
+            };
+            co_await coraii::with(coraii::open_pool(executor, a_probe, forever), body);
+        },
+    // Where a promise cannot be made, Clang 19 destroys the parameters of the coroutine after its frame.
+#ifdef __clang__
+        false
+#else
+        true
+#endif
+    );
 }
 
 TEST_CASE("sweep: leases that outlive the pool", "[pool][sweep]") {

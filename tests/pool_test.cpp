@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/pool.hpp"
 
+#include "coraii/joined.hpp"
 #include "coraii/scopes.hpp"
 
 #include <boost/asio/post.hpp>
@@ -372,4 +373,41 @@ TEST_CASE("open_pool is the pool as a scope: warmed up, then closed", "[pool]") 
         CHECK(fails.what() == "no answer from the server");
         CHECK(s.open == 0);
     });
+}
+
+TEST_CASE("what is discarded is not reset, and its cleanup is the pool's matter, in a region, too", "[pool]") {
+    int resets = 0;
+    std::vector<std::string> reported;
+    run([&]() -> awaitable<void> {
+        const auto executor = co_await asio::this_coro::executor;
+        coraii::on_cleanup_error(asio::query(executor, asio::execution::context),
+                                 [&](const coraii::cleanup_failure& f) { reported.emplace_back(f.name); });
+        const auto part = []() -> coraii::async_scope<int> {
+            int n = 0;
+            co_yield n;
+            co_await delay(10s);
+            throw std::runtime_error("the part");
+        };
+        const auto whole = [&]() -> coraii::async_scope<int> {
+            auto own = co_await part().named("part");
+            int n = 0;
+            co_yield n;
+            own.reset();
+        };
+        const auto reset = [&](int&, coraii::exit_status) -> awaitable<bool> {
+            ++resets;
+            co_return true;
+        };
+        coraii::pool<int> pool{executor, whole, {}, {.reset = reset}};
+        const auto start = clock::now();
+        co_await coraii::joined([&]() -> awaitable<void> {
+            auto lease = co_await pool.acquire();
+            pool.discard(lease);
+        });
+        CHECK(clock::now() == start);
+        co_await pool.close();
+        co_await delay(20s);
+    });
+    CHECK(resets == 0);
+    CHECK(reported == std::vector<std::string>{"part"});
 }

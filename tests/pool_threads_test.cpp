@@ -149,3 +149,28 @@ TEST_CASE("rule 9: a pool on a strand, cancels from other threads, and hand-offs
     CHECK(opened == cleaned);
     CHECK(most_open <= 2);
 }
+
+TEST_CASE("a pool is closed on one thread while another's acquire begins an opening", "[pool][threads]") {
+    asio::thread_pool home{1}, away{1};
+    const auto endless = []() -> coraii::async_scope<int> {
+        asio::steady_timer never{co_await asio::this_coro::executor, asio::steady_timer::time_point::max()};
+        co_await never.async_wait(asio::use_awaitable);
+        int n = 0;
+        co_yield n;
+    };
+    for (int i = 0; i < 200; ++i) {
+        coraii::pool<int> pool{home.get_executor(), endless};
+        const auto acquires = [&]() -> awaitable<void> {
+            try {
+                const auto lease = co_await pool.acquire();
+            } catch (const boost::system::system_error&) {  // closed
+            }
+        };
+        const auto closes = [&]() -> awaitable<void> { co_await pool.close(1min); };
+        auto acquired = asio::co_spawn(away, acquires(), asio::use_future);
+        auto closed = asio::co_spawn(home, closes(), asio::use_future);
+        acquired.get();
+        closed.get();
+        CHECK(pool.stats().opening == 0);
+    }
+}

@@ -101,7 +101,7 @@ TEST_CASE("rule 2: what nobody waits for any more is idle", "[pool][cancel]") {
             const auto lease = co_await pool.acquire(5ms);
         } catch (const boost::system::system_error& e) { code = e.code(); }
         CHECK(code == errc::pool_timeout);
-        co_await delay(5ms);
+        co_await delay(6ms);
         CHECK(pool.stats().idle == 1);
         CHECK(pool.try_acquire());
     });
@@ -143,7 +143,12 @@ TEST_CASE("rule 5: one deadline for waiting, opening and checking; its error tel
         };
         coraii::pool<connection> pool{executor,
                                       connects(s),
-                                      {.max_size = 2, .idle_timeout = 0s, .max_lifetime = 0s, .check_after_idle = 1s},
+                                      {.max_size = 2,
+                                       .open_timeout = 3h,
+                                       .check_timeout = 50ms,
+                                       .idle_timeout = 0s,
+                                       .max_lifetime = 0s,
+                                       .check_after_idle = 1s},
                                       {.check = check}};
         beside opening{executor, [&]() -> awaitable<void> { const auto lease = co_await pool.acquire(50ms); }};
         beside other{executor, [&]() -> awaitable<void> { const auto lease = co_await pool.acquire(70ms); }};

@@ -342,24 +342,24 @@ TEST_CASE("G13: a context that dies under the body cleans up as far as that goes
     CAPTURE(f, s, timer_first);
     events log;
     std::vector<bool> could_await;
+    const auto outer = [&]() -> coraii::async_scope<int> {
+        const auto note = std::shared_ptr<void>(nullptr, [&](void*) { log.push_back("outer's locals"); });
+        int n = 0;
+        const coraii::exit_status why = co_yield n;
+        could_await.push_back(why.can_await());
+        log.push_back(std::string("outer ") + to_string(why.reason()));
+        co_await turn();
+        log.push_back("never");
+    };
+    const auto work = [&]() -> awaitable<void> {
+        co_await coraii::with(outer(), make(f, log, "a", {.cleanup_suspends = true}),
+                              [](int&, item&) -> awaitable<void> { co_await forever(); });
+    };
     {
         asio::io_context context;
         if (timer_first) {  // the order in which services are made decides the order in which they end
             asio::steady_timer{context};
         }
-        const auto outer = [&]() -> coraii::async_scope<int> {
-            const auto note = std::shared_ptr<void>(nullptr, [&](void*) { log.push_back("outer's locals"); });
-            int n = 0;
-            const coraii::exit_status why = co_yield n;
-            could_await.push_back(why.can_await());
-            log.push_back(std::string("outer ") + to_string(why.reason()));
-            co_await turn();
-            log.push_back("never");
-        };
-        const auto work = [&]() -> awaitable<void> {
-            co_await coraii::with(outer(), make(f, log, "a", {.cleanup_suspends = true}),
-                                  [](int&, item&) -> awaitable<void> { co_await forever(); });
-        };
         task t{context, work(), s};
         context.run_for(10ms);
         CHECK(log == events{"setup a"});

@@ -81,14 +81,20 @@ inline boost::system::error_code make_error_code(errc e) noexcept {
     return {static_cast<int>(e), error_category()};
 }
 
+}  // namespace coraii
+
+template <>
+struct boost::system::is_error_code_enum<coraii::errc> : std::true_type {};
+
+namespace coraii {
 namespace detail {
 
-[[noreturn]] inline void throw_error(errc e) {
-    throw boost::system::system_error(make_error_code(e));
+[[noreturn]] inline void throw_error(boost::system::error_code e) {
+    throw boost::system::system_error(e);
 }
 
 /// Never throws: without memory for the error, it is the `std::bad_alloc`.
-inline std::exception_ptr make_error(errc e) noexcept {
+inline std::exception_ptr make_error(boost::system::error_code e) noexcept {
     try {
         throw_error(e);
     } catch (...) { return std::current_exception(); }
@@ -96,8 +102,5 @@ inline std::exception_ptr make_error(errc e) noexcept {
 
 }  // namespace detail
 }  // namespace coraii
-
-template <>
-struct boost::system::is_error_code_enum<coraii::errc> : std::true_type {};
 
 #endif

@@ -110,11 +110,12 @@ public:
     basic_exit_stack(basic_exit_stack&& other) noexcept
         : scopes_{std::exchange(other.scopes_, {})}, executor_{other.executor_} {}
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
-        const auto dropped = std::exchange(scopes_, std::exchange(other.scopes_, {}));
+        detail::scope_stack<Executor> dropped = std::exchange(scopes_, std::exchange(other.scopes_, {}));
         executor_ = other.executor_;
+        drop(dropped);
         return *this;
     }
-    ~basic_exit_stack() = default;
+    ~basic_exit_stack() { drop(scopes_); }
 
     /// Sets a scope up and keeps it. Gives a pointer to its resource, never null; nothing for a scope of void.
     ///
@@ -183,6 +184,12 @@ private:
     asio::awaitable<void, Executor> close_here(exit_status status) {
         return detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
             detail::own_frame{}, std::exchange(scopes_, {}), std::move(status));
+    }
+
+    static void drop(detail::scope_stack<Executor>& scopes) noexcept {
+        while (!scopes.empty()) {
+            scopes.pop_back();
+        }
     }
 
     void make_room() {

@@ -21,7 +21,9 @@
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/execution.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
@@ -29,6 +31,7 @@
 #include <concepts>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -63,22 +66,26 @@ struct body_begin {
 };
 
 template <class R, class Body>
-asio::awaitable<void> run_in_region(own_frame, body_of_region part, Body body, body_begin begin,
+asio::awaitable<void> run_in_region(own_frame, body_of_region part, std::optional<Body>& body, body_begin begin,
                                     pending_result<R>& result, std::exception_ptr& error) {
     if (begin.cancel) {
         // What reaches us has passed the caller's own filter.
         co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
-        begin.cancel->signal_.emit(begin.cancelled);
+        if (begin.cancelled != asio::cancellation_type::none) {
+            co_await asio::this_coro::throw_if_cancelled(false);
+            begin.cancel->signal_.emit(begin.cancelled);
+            co_await asio::post(asio::deferred);  // it is on its way here
+        }
     }
     co_await asio::this_coro::throw_if_cancelled(begin.throws_if_cancelled);
     try {
-        Body dropped_inside{std::move(body)};
         if constexpr (std::is_void_v<R>) {
-            co_await std::invoke(dropped_inside);
+            co_await std::invoke(*body);
         } else {
-            result.emplace(co_await std::invoke(dropped_inside));
+            result.emplace(co_await std::invoke(*body));
         }
     } catch (...) { error = std::current_exception(); }
+    body.reset();  // inside
     // Asio lets a coroutine that has not waited for anything wait before it ends, and a cancel would throw there.
     co_await asio::this_coro::throw_if_cancelled(false);
     const boost::intrusive_ptr<region> here = std::move(part.where);
@@ -86,13 +93,13 @@ asio::awaitable<void> run_in_region(own_frame, body_of_region part, Body body, b
 }
 
 template <class R, class Body>
-asio::awaitable<R> join(own_frame, Body body) {
+asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
     const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
 
     const boost::intrusive_ptr<region> here{new region{outside_of_regions(executor)}};
-    const region_executor inside{here};
+    const region_executor inside{*here};
     const region_executor work = inside.require(asio::execution::outstanding_work.tracked);
     body_begin begin{nullptr, caller.cancelled(), throws_if_cancelled};
     if (caller.slot().is_connected()) {
@@ -109,7 +116,7 @@ asio::awaitable<R> join(own_frame, Body body) {
     const auto start = [&] {
         const auto slot = begin.cancel ? signal::slot{begin.cancel->signal_} : signal::slot{};
         asio::co_spawn(asio::any_io_executor{inside},
-                       run_in_region<R>(own_frame{}, body_of_region{here}, std::move(body), begin, result, error),
+                       run_in_region<R>(own_frame{}, body_of_region{here}, body, begin, result, error),
                        keeper_end<body_signal>{slot, begin.cancel});
         return here->when_over_.has_happened();
     };
@@ -151,7 +158,7 @@ asio::awaitable<R> join(own_frame, Body body) {
 ///
 /// Where a guard is dropped decides, not where it was set up: one that leaves the region alive is cleaned as any other,
 /// and one that is moved in and dropped there is waited for. Code runs inside if it runs on the region's executor, which
-/// is what `this_coro::executor` gives there, or on a strand made of it. Regions nest; an inner one waits only for what
+/// is what `this_coro::executor` gives there, or on a strand made of it, or is called from there. Regions nest; an inner one waits only for what
 /// was dropped in it. When a region is over, what still runs on its executor belongs to the region around it, if any.
 ///
 /// Cancellation: during the body as if it were awaited directly, but that the body is a coroutine thread of its own, as
@@ -161,6 +168,8 @@ asio::awaitable<R> join(own_frame, Body body) {
 /// Errors: what the body threw, the same exception object; else the first that a cleanup threw. Other errors of cleanups
 ///   go to `on_cleanup_error`.
 /// Executor: all runs on the awaiting coroutine's executor; inside, `this_coro::executor` is one that forwards to it.
+/// Limits: a cleanup that waits for a scope which is held by one dropped later waits for ever. What a scope that was set
+///   up outside drops in its cleanup after that has suspended counts as dropped outside.
 /// Lifetime: the body is moved into the coroutine that is returned, and destroyed inside the region. Coroutines that were
 ///   spawned inside are not waited for, only the cleanups of the guards they dropped until then. Guards whose scopes
 ///   belong to another execution context are cleaned as outside. If the context is destroyed, open scopes are cleaned as
@@ -181,7 +190,7 @@ template <class Body>
     static_assert(fits, "coraii::joined: the body must be callable without arguments and return asio::awaitable<R>");
     if constexpr (fits) {
         using R = typename detail::awaitable_traits<std::invoke_result_t<body_type&>>::value_type;
-        return detail::join<R>(detail::own_frame{}, body_type(std::forward<Body>(body)));
+        return detail::join<R, body_type>(detail::own_frame{}, std::optional<body_type>{std::forward<Body>(body)});
     }
 }
 

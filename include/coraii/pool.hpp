@@ -14,6 +14,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/this_coro.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -160,7 +161,10 @@ async_scope<pool<T, Executor>, Executor> opened_pool(Executor executor,
         co_await opened.warm_up();
     } catch (...) { error = std::current_exception(); }
     if (error) {
+        const bool throws = co_await asio::this_coro::throw_if_cancelled();
+        co_await asio::this_coro::throw_if_cancelled(false);  // a cancel of the setup is no reason not to wait
         co_await opened.close();
+        co_await asio::this_coro::throw_if_cancelled(throws);
         std::rethrow_exception(error);
     }
     const exit_status why = co_yield opened;

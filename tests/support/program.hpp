@@ -195,7 +195,7 @@ private:
                 made.name = name("v");
                 if (around.joined && from_.below(2) == 1) {
                     made.waits = true;
-                    made.scopes.push_back(scope(quiet::nothing, 0, true));
+                    made.scopes.push_back(scope(quiet::nothing));
                 } else if (!from_.seldom(4)) {
                     made.scopes.push_back(scope(quiet::cleanup));
                 }
@@ -234,8 +234,7 @@ private:
         return made;
     }
 
-    /// `at_end`: it is dropped at the end of a region, and what it holds may wait there, too.
-    scope_spec scope(quiet must_be, unsigned depth = 0, bool at_end = false) {
+    scope_spec scope(quiet must_be, unsigned depth = 0) {
         scope_spec made{.name = name("s"), .form = static_cast<written>(from_.below(3))};
         made.setup_turns = must_be == quiet::all ? 0 : from_.below(3);
         made.fails = throws() ? static_cast<setup_throws>(1 + from_.below(2)) : setup_throws::never;
@@ -247,12 +246,11 @@ private:
             }
             if (made.nested == nesting::held) {
                 made.closes_inner = must_be == quiet::nothing && from_.below(2) == 1;  // that waits, too
-                must_be = at_end && !made.closes_inner ? quiet::nothing : quiet::cleanup;
+                must_be = quiet::cleanup;
             } else if (must_be == quiet::cleanup) {
                 must_be = made.nested == nesting::in_cleanup ? quiet::all : quiet::nothing;
             }
-            made.inner.push_back(
-                scope(must_be, depth + 1, at_end && made.nested == nesting::held && !made.closes_inner));
+            made.inner.push_back(scope(must_be, depth + 1));
         }
         return made;
     }

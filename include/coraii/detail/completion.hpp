@@ -47,7 +47,7 @@ public:
         if (how == deliver::posted) {
             asio::post(executor, std::move(call));
         } else {
-            const running_at outside{{}};  // if it is a region's, the executor will say so
+            const running_at there{place_of(executor)};
             asio::dispatch(executor, std::move(call));
         }
     }

@@ -39,7 +39,7 @@ auto resume(Handler handler) {
         if (how == deliver::posted) {
             asio::post(std::move(handler));
         } else {
-            const running_at outside{{}};  // if it is a region's, the handler's executor will say so
+            const running_at there{place_of(asio::get_associated_executor(handler))};
             asio::dispatch(std::move(handler));  // it may have another executor than we
         }
     };
@@ -59,8 +59,8 @@ void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
             const auto executor = asio::get_associated_executor(handler);
             asio::post(executor, bind(std::move(handler), state));
         } else {
-            const auto executor = asio::get_associated_executor(handler);
-            call_here(executor, bind(std::move(handler), state));  // the scope's is the handler's
+            const running_at there{place_of(asio::get_associated_executor(handler))};
+            bind(std::move(handler), state)();  // the scope's executor is the handler's
         }
     });
 }

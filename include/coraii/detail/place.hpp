@@ -15,6 +15,10 @@ struct place {
     scope_record* scope = nullptr;  // whose setup or cleanup it is; null: the body's, or what it calls
 };
 
+/// Where code belongs that runs on `executor`. (region_executor.hpp)
+template <class Executor>
+place place_of(const Executor& executor) noexcept;
+
 /// While it exists, the calling thread runs code that belongs there.
 class running_at {
 public:

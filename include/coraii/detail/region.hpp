@@ -41,7 +41,7 @@ public:
     static region* drop_here(scope_record& record, const registry& home) noexcept {
         const place now = running_at::now();
         for (scope_record* by = now.scope; by != nullptr; by = by->part_of_.get()) {
-            if (by->region_ && by->region_->add(record, home, by)) {
+            if (by->phase_.load() > scope_phase::open && by->region_ && by->region_->add(record, home, by)) {
                 return by->region_.get();
             }
         }
@@ -55,11 +55,15 @@ public:
     /// True if the cleanup of `record` may begin. If not, `begin_cleanup` is called when it may.
     bool is_turn_of(scope_record& record) noexcept {
         const std::lock_guard lock{mutex_};
-        dropped_scopes& scopes = those_with(record);
-        if (scopes.cleaning == nullptr && abandoned_inside_ == 0) {
-            scopes.cleaning = &record;
+        if (record.over_) {
+            return false;
         }
-        return scopes.cleaning == &record;
+        scope_record*& cleaning = those_with(record).cleaning;
+        if (cleaning == nullptr || abandoned_) {
+            cleaning = &record;
+            record.turn_ = true;
+        }
+        return record.turn_;
     }
 
     void cleanup_failed(scope_record& record, std::exception_ptr error) noexcept {
@@ -81,12 +85,9 @@ public:
         const boost::intrusive_ptr<region> alive{this};
         std::unique_lock lock{mutex_};
         record.over_ = true;
-        boost::intrusive_ptr<scope_record> gone;
-        for (scope_record* r = &record; r != nullptr && r->over_ && r->dropped_.first == nullptr;) {
-            gone.reset(r, false);  // counted by `add`
-            r = r->dropped_by_;
-            remove(*gone);
-        }
+        const boost::intrusive_ptr<scope_record> gone{&record, false};  // counted by `add`
+        leave_place_to_dropped(record);
+        remove(record);
         go_on(std::move(lock), how);
     }
 
@@ -98,17 +99,19 @@ public:
         go_on(std::move(lock), deliver::dispatched);
     }
 
-    /// It will not end: its coroutine is destroyed. What was dropped is cleaned nevertheless, before the region around
-    /// this one goes on; nobody else waits.
+    /// It will not end: its coroutine is destroyed. What was dropped is cleaned as outside of regions; only the region
+    /// around this one waits.
     void body_destroyed() noexcept {
         {
-            const std::lock_guard lock{mutex_};
+            std::unique_lock lock{mutex_};
             abandoned_ = true;
             open_.store(false);
             region* const around = open_around(outer_.get());
-            if (dropped_.first != nullptr && around != nullptr && around->wait_for_abandoned()) {
+            if ((dropped_.first != nullptr || abandoned_inside_ != 0) && around != nullptr &&
+                around->wait_for_abandoned()) {
                 waits_for_us_.reset(around);
             }
+            go_on(std::move(lock), deliver::posted);
         }
         report(nullptr);
         when_over_.forget();
@@ -136,6 +139,19 @@ public:
     // ---- what its executor needs
 
     const asio::any_io_executor& executor() const noexcept { return executor_; }
+
+    // Copies of its executor. Scopes that are long closed may refer to the region, and must not keep a context's executor.
+    void executor_copied() noexcept {
+        if (executors_.fetch_add(1) == 0) {
+            intrusive_ptr_add_ref(this);
+        }
+    }
+    void executor_destroyed() noexcept {
+        if (executors_.fetch_sub(1) == 1) {
+            const boost::intrusive_ptr<region> last{this, false};
+            executor_ = {};
+        }
+    }
 
     // Outstanding work, for those copies of the executor that track it. A region may live longer than that.
     void work_began() noexcept {
@@ -197,6 +213,26 @@ private:
         }
     }
 
+    /// What its cleanup has dropped, and is not clean, comes where it was: so that what is held there lets others pass.
+    void leave_place_to_dropped(scope_record& record) noexcept {
+        const dropped_scopes inner = std::exchange(record.dropped_, {});
+        if (inner.first == nullptr) {
+            return;
+        }
+        for (scope_record* r = inner.first; r != nullptr; r = r->dropped_next_) {
+            r->dropped_by_ = record.dropped_by_;
+        }
+        dropped_scopes& scopes = those_with(record);
+        scope_record* const next = record.dropped_next_;
+        inner.last->dropped_next_ = next;
+        (next != nullptr ? next->dropped_before_ : scopes.last) = inner.last;
+        record.dropped_next_ = inner.first;
+        inner.first->dropped_before_ = &record;
+        if (scopes.cleaning == &record) {
+            scopes.cleaning = inner.cleaning;
+        }
+    }
+
     dropped_scopes& those_with(scope_record& record) noexcept {
         return record.dropped_by_ != nullptr ? record.dropped_by_->dropped_ : dropped_;
     }
@@ -204,12 +240,15 @@ private:
     /// Gives the turn to the first that nobody holds, where none has it.
     scope_record* begin_turn() noexcept {
         dropped_scopes* scopes = &dropped_;
-        while (scopes->cleaning != nullptr) {
+        while (scopes->cleaning != nullptr && !abandoned_) {
             scopes = &scopes->cleaning->dropped_;
         }
-        scope_record* r = abandoned_inside_ == 0 ? scopes->first : nullptr;
-        while (r != nullptr && (r->holds_.load() != 0 || r->phase_.load() != scope_phase::open)) {
+        scope_record* r = scopes->first;
+        while (r != nullptr && (r->turn_ || r->holds_.load() != 0 || r->phase_.load() != scope_phase::open)) {
             r = r->dropped_next_;
+        }
+        if (r != nullptr) {
+            r->turn_ = true;
         }
         return scopes->cleaning = r;
     }
@@ -259,6 +298,7 @@ private:
     }
 
     std::atomic<unsigned> references_{0};
+    std::atomic<unsigned> executors_{0};
     asio::any_io_executor executor_;
     registry* registry_;
     // Has what is dropped here when this one is over.

@@ -11,6 +11,7 @@
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/require.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <concepts>
@@ -40,47 +41,51 @@ class region_executor {
     };
 
 public:
-    explicit region_executor(boost::intrusive_ptr<region> r,
-                             boost::intrusive_ptr<scope_record> scope = nullptr) noexcept
-        : region_{std::move(r)}, scope_{std::move(scope)} {}
-    region_executor(const region_executor& other) noexcept
-        : region_{other.region_}, scope_{other.scope_}, never_{other.never_} {
-        track(other.tracked_);
+    explicit region_executor(region& r, boost::intrusive_ptr<scope_record> scope = nullptr) noexcept
+        : region_{&r}, scope_{std::move(scope)} {
+        region_->executor_copied();
     }
+    region_executor(const region_executor& other) noexcept
+        : region_executor{other.with(other.never_, other.tracked_)} {}
     region_executor(region_executor&& other) noexcept
-        : region_{other.region_},
-          scope_{other.scope_},
+        : region_{std::exchange(other.region_, nullptr)},
+          scope_{std::move(other.scope_)},
           never_{other.never_},
-          tracked_{std::exchange(other.tracked_, false)} {}
+          tracked_{other.tracked_} {}
     region_executor& operator=(region_executor other) noexcept {
-        region_.swap(other.region_);
+        std::swap(region_, other.region_);
         scope_.swap(other.scope_);
         std::swap(never_, other.never_);
         std::swap(tracked_, other.tracked_);
         return *this;
     }
     ~region_executor() {
-        if (tracked_) {
-            region_->work_ended();
+        if (region_ != nullptr) {
+            if (tracked_) {
+                region_->work_ended();
+            }
+            region_->executor_destroyed();
         }
     }
+
+    place code_belongs_to() const noexcept { return {region_, scope_.get()}; }
 
     /// The executor that the region was entered on.
     const asio::any_io_executor& outside() const noexcept { return region_->executor(); }
 
     /// The same, for the code of `scope`, which is being set up here.
     region_executor code_of(scope_record& scope) const noexcept {
-        scope.part_of_ = scope_;
-        while (scope.part_of_ && scope.part_of_->phase_.load() == scope_phase::closed) {
-            scope.part_of_ = boost::intrusive_ptr<scope_record>{scope.part_of_->part_of_};
+        // What is open has no cleanup of which another could be a part, and a chain of such would never end.
+        if (scope_ && scope_->phase_.load() != scope_phase::open && scope_->phase_.load() != scope_phase::closed) {
+            scope.part_of_ = scope_;
         }
-        return region_executor{region_, &scope};
+        return region_executor{*region_, &scope};
     }
 
     /// `f`, as a function that runs inside.
     template <class F>
     code<std::decay_t<F>> inside(F&& f) const {
-        return {region_, scope_, std::forward<F>(f)};
+        return {boost::intrusive_ptr<region>{region_}, scope_, std::forward<F>(f)};
     }
 
     asio::execution_context& query(asio::execution::context_t) const {
@@ -122,7 +127,7 @@ public:
 
 private:
     region_executor with(bool never, bool tracked) const noexcept {
-        region_executor other{region_, scope_};
+        region_executor other{*region_, scope_};
         other.never_ = never;
         other.track(tracked);
         return other;
@@ -134,7 +139,7 @@ private:
         }
     }
 
-    boost::intrusive_ptr<region> region_;
+    region* region_;  // counted as an executor
     boost::intrusive_ptr<scope_record> scope_;
     bool never_ = false;  // never blocks the caller
     bool tracked_ = false;
@@ -162,16 +167,18 @@ Executor code_of(const Executor& executor, scope_record& scope) {
     return executor;
 }
 
-/// Calls `f`, a handler whose executor is `executor`, on which we are: but maybe as the code of another.
-template <class Executor, class F>
-void call_here(const Executor& executor, F&& f) {
+template <class Executor>
+place place_of(const Executor& executor) noexcept {
     if constexpr (std::same_as<Executor, asio::any_io_executor>) {
         if (const auto* inside = executor.template target<region_executor>()) {
-            return inside->inside(std::forward<F>(f))();
+            return inside->code_belongs_to();
+        }
+        // A strand that we are on runs things at once, and does not ask its inner executor.
+        if (const auto* strand = executor.template target<asio::strand<asio::any_io_executor>>()) {
+            return place_of(strand->get_inner_executor());
         }
     }
-    const running_at outside{{}};
-    std::forward<F>(f)();
+    return {};
 }
 
 }  // namespace coraii::detail

@@ -89,6 +89,7 @@ private:
     scope_record* dropped_before_ = nullptr;
     scope_record* dropped_next_ = nullptr;
     dropped_scopes dropped_;  // by its own cleanup
+    bool turn_ = false;  // it has or had its turn
     bool over_ = false;  // its own cleanup
 
     friend class registry;

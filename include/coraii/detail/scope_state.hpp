@@ -317,6 +317,7 @@ private:
 
     void run_cleanup() {
         const scope_ptr<Executor> alive{this};
+        const running_at here{region_ ? place{region_.get(), this} : running_at::now()};
         if (detached_) {
             return spawn_cleanup();
         }
@@ -329,7 +330,7 @@ private:
     /// In the midst of the user's code, maybe in a destructor.
     void run_here() noexcept {
         const scope_ptr<Executor> alive{this};
-        const running_at here{region_ ? place{region_.get(), this} : running_at::now()};
+
         try {
             run_cleanup();
         } catch (...) {
@@ -360,8 +361,13 @@ private:
     }
 
     void background_ended(deliver how) {
-        if (region_) {
-            region_->cleaned(*this, how);
+        try {
+            if (region_) {
+                region_->cleaned(*this, how);
+            }
+        } catch (...) {  // no memory to tell who waits
+            registry_->background_ended();
+            throw;
         }
         registry_->background_ended();
     }

@@ -40,6 +40,10 @@ struct pool_options {
     std::size_t max_opening = 2;
     /// For `acquire()` and `warm_up()`.
     duration acquire_timeout = std::chrono::seconds{30};
+    /// For the opening of a resource: then it is cancelled, and has failed.
+    duration open_timeout = std::chrono::seconds{20};
+    /// For the `check` hook.
+    duration check_timeout = std::chrono::seconds{5};
     /// For the `reset` hook.
     duration reset_timeout = std::chrono::seconds{5};
     /// What is idle for so long is closed.
@@ -62,8 +66,8 @@ struct pool_options {
 /// What a pool does with a resource between two leases. Both run on the pool's executor; each may be empty.
 template <class T>
 struct pool_hooks {
-    /// Before lending what was idle for `check_after_idle`. False, a throw, or no answer by the deadline of the one who
-    /// waits: the resource is discarded.
+    /// Before lending what was idle for `check_after_idle`. False, a throw, or no answer within `check_timeout`: the
+    /// resource is discarded.
     std::function<asio::awaitable<bool>(T&)> check{};
     /// After a lease, which ended as told. False, a throw, or no answer within `reset_timeout`: the resource is
     /// discarded.
@@ -104,6 +108,8 @@ void check_pool(const Factory& factory, const pool_options& o) {
     require(o.min_size <= o.max_size, "coraii::pool: min_size must not be greater than max_size");
     require(o.max_opening > 0, "coraii::pool: max_opening must be at least 1");
     require(o.acquire_timeout >= zero, "coraii::pool: acquire_timeout must not be negative");
+    require(o.open_timeout > zero, "coraii::pool: open_timeout must be greater than zero");
+    require(o.check_timeout > zero, "coraii::pool: check_timeout must be greater than zero");
     require(o.reset_timeout > zero, "coraii::pool: reset_timeout must be greater than zero");
     require(o.idle_timeout >= zero, "coraii::pool: idle_timeout must not be negative");
     require(o.max_lifetime >= zero, "coraii::pool: max_lifetime must not be negative");

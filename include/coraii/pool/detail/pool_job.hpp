@@ -37,6 +37,7 @@ public:
     pool_state<T, Executor>& pool() const noexcept { return *pool_; }
     pool_place<T, Executor> place() const noexcept { return place_; }
 
+    void began(std::shared_ptr<signal> stop) const noexcept { pool_->began(place_, std::move(stop)); }
     void opened(guard<T, Executor> resource) noexcept { taken()->opened(place_, std::move(resource)); }
     void passed() noexcept { taken()->passed(place_); }
     void failed(const std::exception_ptr& error) noexcept { taken()->failed(place_, error); }
@@ -75,7 +76,8 @@ struct job_end {
 };
 
 template <class T, class Executor>
-asio::awaitable<void, Executor> open_pooled(own_frame, pool_job<T, Executor> job) {
+asio::awaitable<void, Executor> open_pooled(own_frame, pool_job<T, Executor> job, std::shared_ptr<signal> stop) {
+    job.began(std::move(stop));
     std::exception_ptr error;
     try {
         async_scope<T, Executor> scope = job.pool().factory()();
@@ -88,7 +90,9 @@ asio::awaitable<void, Executor> open_pooled(own_frame, pool_job<T, Executor> job
 
 /// Resets it if it was used, else checks it.
 template <class T, class Executor>
-asio::awaitable<void> try_pooled(own_frame, pool_job<T, Executor> job, std::optional<exit_status> used) {
+asio::awaitable<void> try_pooled(own_frame, pool_job<T, Executor> job, std::shared_ptr<signal> stop,
+                                 std::optional<exit_status> used) {
+    job.began(std::move(stop));
     bool good = false;
     try {
         T& resource = *job.place()->resource;

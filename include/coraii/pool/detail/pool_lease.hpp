@@ -89,6 +89,7 @@ public:
 
     explicit operator bool() const noexcept { return pool_ != nullptr; }
     T& operator*() const noexcept { return *place_->resource; }
+    bool usable() const noexcept { return pool_guards<Executor>::use_of(place_->resource)->value_ != nullptr; }
 
     const std::shared_ptr<pool_state<T, Executor>>& owner() const noexcept { return pool_; }
     pool_state<T, Executor>& pool() const noexcept { return *pool_; }
@@ -96,6 +97,8 @@ public:
 
     /// Without giving it back.
     auto take() && noexcept { return std::pair{std::move(pool_), place_}; }
+
+    bool spoiled() const noexcept { return pool_->spoiled(place_); }
 
     /// It is not to be used again.
     void spoil() const noexcept { pool_->spoil(place_); }

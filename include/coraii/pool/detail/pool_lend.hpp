@@ -8,6 +8,7 @@
 #include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/scope_state.hpp"
 #include "coraii/detail/scope_use.hpp"
+#include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/pool/detail/pool_lease.hpp"
@@ -32,7 +33,7 @@ using pool_ptr = std::shared_ptr<pool_state<T, Executor>>;
 /// False if it has to be reset first, and the lease is still held.
 template <class T, class Executor>
 bool give_back_at_once(pool_lease<T, Executor>& lease, const exit_status& why) noexcept {
-    if (lease.pool().hooks().reset) {
+    if (lease.pool().hooks().reset && !lease.spoiled()) {
         if (why.can_await()) {
             return false;
         }
@@ -52,6 +53,9 @@ async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, clock::duration timeou
         auto lent = wait_told(waiter, queue, asio::deferred);
         co_await std::move(lent);
         lease = waiter->take();
+        if (!lease.usable()) {
+            throw_error(errc::pool_closed);  // its context has died while the lease was on its way
+        }
     }
     struct use {
         pool_lease<T, Executor>& lease;

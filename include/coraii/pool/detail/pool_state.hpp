@@ -106,6 +106,11 @@ public:
         p->broken = true;
     }
 
+    bool spoiled(place p) const noexcept {
+        const std::lock_guard lock{mutex_};
+        return p->broken;
+    }
+
     /// Finds the lease by its resource.
     bool spoil(const T* resource) noexcept {
         const std::lock_guard lock{mutex_};
@@ -139,8 +144,10 @@ public:
     /// It was cancelled.
     void give_up(waiter_type& waiter, const std::exception_ptr& error) noexcept;
 
-    // ---- how jobs end
+    // ---- jobs
 
+    /// On the pool's executor: only from there may it be cancelled.
+    void began(place p, std::shared_ptr<signal> stop) noexcept;
     void opened(place p, guard<T, Executor> resource) noexcept;
     void passed(place p) noexcept;
     void failed(place p, const std::exception_ptr& error) noexcept;
@@ -177,6 +184,14 @@ public:
             executor_.reset();
         }
         refuse();
+        queue_type ending;
+        {
+            const std::lock_guard lock{mutex_};
+            ending = unqueue_all(ending_);
+        }
+        for (const waiter_ptr& waiter : ending) {
+            waiter->tell(nullptr);
+        }
     }
     void cancel() noexcept override {}
 
@@ -259,7 +274,7 @@ private:
     }
 
     step settle(place p) noexcept;
-    step begin_check(place p, clock::time_point deadline) noexcept;
+    step begin_check(place p) noexcept;
     step lend_to_next(place p) noexcept;
     bool may_open() noexcept;
     step tell_next(typename queue_type::iterator waiter) noexcept;

@@ -4,6 +4,7 @@
 
 #include "coraii/detail/clock.hpp"
 #include "coraii/detail/erased.hpp"
+#include "coraii/detail/place.hpp"
 #include "coraii/detail/scope_state.hpp"
 #include "coraii/detail/signal.hpp"
 #include "coraii/error.hpp"
@@ -68,15 +69,20 @@ auto pool_state<T, Executor>::next_step() noexcept -> step {
             return lend_to_next(p);
         }
         if (coming < waiting_.size()) {
-            return begin_check(p, waiting_.back()->deadline_);
+            return begin_check(p);
         }
     }
     const std::size_t open = lasting() - in(pool_phase::opening).size();
     if ((coming < waiting_.size() || lasting() < options_.min_size) && may_open()) {
         try {
-            in(pool_phase::opening).emplace_back();
+            const auto due = later(clock::now(), options_.open_timeout);
+            in(pool_phase::opening).emplace_back().due = due;
+            arm(due);
             return {step::kind::open, std::prev(in(pool_phase::opening).end())};
-        } catch (...) { begin_backoff(std::current_exception()); }
+        } catch (...) {
+            begin_backoff(std::current_exception());
+            arm(retry_at_);
+        }
     }
     if (!warming_.empty() && open >= options_.min_size) {
         return tell_next(warming_.begin());
@@ -98,6 +104,7 @@ auto pool_state<T, Executor>::next_step() noexcept -> step {
 
 template <class T, class Executor>
 void pool_state<T, Executor>::perform(step s) noexcept {
+    const running_at outside{{}};  // what a resource's own work drops is no matter of a lease's region
     switch (s.what) {
         case step::kind::none: return;
         case step::kind::close: return clean(s.at);
@@ -150,24 +157,26 @@ void pool_state<T, Executor>::start(place p, std::optional<exit_status> used) no
     const bool opens = p->phase == pool_phase::opening;
     pool_job<T, Executor> job{self(), p};
     try {
-        const auto stop = std::make_shared<signal>();
-        std::optional<Executor> executor;
-        {
-            const std::lock_guard lock{mutex_};
-            executor = executor_;
-            p->stop = stop;
-        }
-        if (!executor) {
+        const std::optional<Executor> home = executor();
+        if (!home) {
             return;
         }
+        const auto stop = std::make_shared<signal>();
         if (opens) {
-            asio::co_spawn(*executor, open_pooled<T, Executor>(own_frame{}, std::move(job)), job_end{stop});
+            asio::co_spawn(*home, open_pooled<T, Executor>(own_frame{}, std::move(job), stop), job_end{stop});
         } else {
-            asio::co_spawn(asio::any_io_executor{*executor},
-                           try_pooled<T, Executor>(own_frame{}, std::move(job), std::move(used)), job_end{stop});
+            asio::co_spawn(asio::any_io_executor{*home},
+                           try_pooled<T, Executor>(own_frame{}, std::move(job), stop, std::move(used)), job_end{stop});
         }
     } catch (...) {  // no memory: the job has failed
     }
+}
+
+template <class T, class Executor>
+void pool_state<T, Executor>::began(place p, std::shared_ptr<signal> stop) noexcept {
+    const std::lock_guard lock{mutex_};
+    p->stop = std::move(stop);
+    arm(p->due);
 }
 
 template <class T, class Executor>
@@ -185,9 +194,9 @@ bool pool_state<T, Executor>::may_open() noexcept {
 }
 
 template <class T, class Executor>
-auto pool_state<T, Executor>::begin_check(place p, clock::time_point deadline) noexcept -> step {
+auto pool_state<T, Executor>::begin_check(place p) noexcept -> step {
     move(p, pool_phase::checking);
-    p->due = deadline;
+    p->due = later(clock::now(), options_.check_timeout);
     arm(p->due);
     return {step::kind::check, p};
 }
@@ -211,7 +220,7 @@ void pool_state<T, Executor>::check_idle() noexcept {
     {
         const std::lock_guard lock{mutex_};
         if (!closed_ && waiting_.empty() && !in(pool_phase::idle).empty() && check_is_due(next_idle())) {
-            check = begin_check(next_idle(), later(clock::now(), options_.acquire_timeout));
+            check = begin_check(next_idle());
         }
     }
     perform(std::move(check));

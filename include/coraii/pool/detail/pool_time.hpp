@@ -145,7 +145,9 @@ clock::time_point pool_state<T, Executor>::next_time() const noexcept {
     }
     for (const places& each : places_) {
         for (const auto& p : each) {
-            at = std::min(at, p.due);
+            if (p.stop || p.phase == pool_phase::lent) {
+                at = std::min(at, p.due);
+            }
         }
     }
     const bool surplus = lasting() > options_.min_size;
@@ -158,12 +160,15 @@ clock::time_point pool_state<T, Executor>::next_time() const noexcept {
 template <class T, class Executor>
 void pool_state<T, Executor>::begin_backoff(const std::exception_ptr& error) noexcept {
     ++counts_.open_failures;
+    open_error_ = error;
+    if (clock::now() < retry_at_) {
+        return;  // another of the same round has failed already
+    }
     auto pause = options_.open_backoff;
     for (unsigned i = 0; i < failures_ && pause < options_.open_backoff_max; ++i) {
         pause = pause > options_.open_backoff_max / 2 ? options_.open_backoff_max : pause * 2;
     }
     ++failures_;
-    open_error_ = error;
     retry_at_ = later(clock::now(), scaled(pause, 0.5));
 }
 

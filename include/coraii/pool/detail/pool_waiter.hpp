@@ -98,10 +98,7 @@ public:
 
     lease_type take() noexcept { return std::move(lease_); }
 
-    void cancel() noexcept override {
-        pool_->give_up(*this, std::make_exception_ptr(boost::system::system_error(
-                                  boost::system::error_code{asio::error::operation_aborted})));
-    }
+    void cancel() noexcept override { pool_->give_up(*this, make_error(asio::error::operation_aborted)); }
 
     void forget() noexcept override {
         const auto queued = pool_->withdraw(*this);

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_POSTGRES_DETAIL_PG_LINK_HPP
+#define CORAII_POSTGRES_DETAIL_PG_LINK_HPP
+
+#include "coraii/detail/frame.hpp"
+#include "coraii/detail/registry.hpp"
+#include "coraii/file/detail/worker_pool.hpp"
+#include "coraii/postgres/detail/pg_error.hpp"
+#include "coraii/postgres/options.hpp"
+#include "coraii/session/error.hpp"
+#include "coraii/session/options.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <libpq-fe.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <sys/socket.h>
+#include <utility>
+
+namespace coraii::detail {
+
+/// A libpq connection, its socket, and the time it has. What waits here can be stopped: by a deadline, by `cancel`,
+/// by `kill`.
+class pg_link : public std::enable_shared_from_this<pg_link> {
+public:
+    using clock = std::chrono::steady_clock;
+
+    pg_link(const asio::any_io_executor& executor, worker_executor workers, postgres::options options)
+        : options_{std::move(options)}, workers_{std::move(workers)}, socket_{executor}, watchdog_{executor} {}
+    pg_link(const pg_link&) = delete;
+    pg_link& operator=(const pg_link&) = delete;
+    ~pg_link() { close(); }
+
+    /// Also tells the server, if it reads. Does not wait for anything.
+    void close() noexcept {
+        killed_ = true;
+        answer_due_ = false;
+        stop_for(stop::killed);
+        if (socket_.is_open()) {
+            socket_.release();
+        }
+        PQfinish(std::exchange(handle_, nullptr));
+        watchdog_.cancel();
+    }
+
+    PGconn* handle() const noexcept { return handle_; }
+    const postgres::options& options() const noexcept { return options_; }
+    const worker_executor& workers() const noexcept { return workers_; }
+
+    // ---- who uses it
+
+    /// While one lives, nobody else uses the connection. What is not answered at its end never will be.
+    class use {
+    public:
+        explicit use(pg_link& link) : link_{&link} {
+            if (link.killed_) {
+                link.throw_lost();
+            }
+            if (link.used_) {
+                throw sql_error{sql_errc::connection_in_use};
+            }
+            link.used_ = true;
+            link.sent_ = false;
+            link.stop_ = stop::no;
+            if (link.timeout_.count() > 0) {
+                link.set_deadline(clock::now() + link.timeout_ + link.options_.grace);
+            }
+        }
+        use(const use&) = delete;
+        use& operator=(const use&) = delete;
+        ~use() {
+            if (link_->answer_due_) {
+                link_->kill();
+            }
+            link_->used_ = link_->recovering_ = false;
+            link_->deadline_ = clock::time_point::max();
+        }
+
+    private:
+        pg_link* link_;
+    };
+
+    /// From now on, the deadline kills.
+    void begin_recovery() {
+        recovering_ = true;
+        stop_ = killed_ ? stop::killed : stop::no;
+        set_deadline(clock::now() + options_.recovery_timeout);
+    }
+
+    /// Of each use, in addition to the server's own.
+    void set_statement_timeout(std::chrono::milliseconds timeout) noexcept { timeout_ = timeout; }
+
+    void set_deadline(clock::time_point at) {
+        deadline_ = at;
+        if (watched_until_ > at || watched_until_ <= clock::now()) {
+            watch();
+        }
+    }
+
+    /// What is under way ends with `operation_aborted`.
+    void cancel() noexcept {
+        if (used_ && !recovering_) {
+            stop_for(stop::cancelled);
+        }
+    }
+
+    void kill() noexcept {
+        if (!std::exchange(killed_, true) && handle_ != nullptr && PQsocket(handle_) >= 0) {
+            ::shutdown(PQsocket(handle_), SHUT_RDWR);
+        }
+        answer_due_ = false;
+        stop_for(stop::killed);
+    }
+
+    // ---- what is known of it
+
+    bool killed() const noexcept { return killed_; }
+    bool answer_due() const noexcept { return answer_due_; }
+    /// Something was sent in this use.
+    bool sent() const noexcept { return sent_; }
+    /// Some answer was thrown away: who knows what was done.
+    bool interrupted() const noexcept { return interrupted_; }
+    void set_interrupted(bool yes) noexcept { interrupted_ = yes; }
+
+    /// Looks, without waiting, whether the server is gone.
+    bool usable() noexcept {
+        if (!killed_ && !used_) {
+            char byte = 0;
+            const auto gone = [&] { return ::recv(PQsocket(handle_), &byte, 1, MSG_PEEK | MSG_DONTWAIT); };
+            ssize_t n = gone();
+            if (n > 0) {  // a notice, or its last words
+                n = PQconsumeInput(handle_) != 0 ? gone() : 0;
+            }
+            if (n == 0 || PQstatus(handle_) != CONNECTION_OK) {
+                kill();
+            }
+        }
+        return !killed_;
+    }
+
+    transaction_status status() const noexcept {
+        if (killed_) {
+            return transaction_status::unknown;
+        }
+        if (used_) {
+            return transaction_status::active;
+        }
+        switch (PQtransactionStatus(handle_)) {
+            case PQTRANS_IDLE: return transaction_status::idle;
+            case PQTRANS_ACTIVE: return transaction_status::active;
+            case PQTRANS_INTRANS: return transaction_status::in_transaction;
+            case PQTRANS_INERROR: return transaction_status::failed;
+            default: return transaction_status::unknown;
+        }
+    }
+
+    // ---- the socket
+
+    /// Begins to open a connection; from then on, `poll` after each wait.
+    void start(const char* const* keywords, const char* const* values) {
+        handle_ = PQconnectStartParams(keywords, values, 0);
+        if (handle_ == nullptr) {
+            throw std::bad_alloc{};
+        }
+        PQsetNoticeReceiver(handle_, on_notice, this);
+        assign();
+    }
+
+    PostgresPollingStatusType poll() {
+        socket_.release();  // it may be closed in there, and another one have its number
+        const PostgresPollingStatusType next = PQconnectPoll(handle_);
+        assign();
+        return next;
+    }
+
+    asio::awaitable<void> wait(own_frame, asio::posix::stream_descriptor::wait_type what) {
+        throw_if_stopped();
+        boost::system::error_code error;
+        auto ready = socket_.async_wait(what, asio::redirect_error(asio::deferred, error));
+        co_await std::move(ready);
+        check_waited(error);
+    }
+    void check_waited(const boost::system::error_code& error) const {
+        throw_if_stopped();
+        if (error) {
+            throw boost::system::system_error(error);
+        }
+    }
+    asio::posix::stream_descriptor& socket() noexcept { return socket_; }
+
+    /// What `PQsend...` returned.
+    void check_sent(int ok) {
+        sent_ = answer_due_ = true;
+        if (ok == 0) {
+            throw_lost();
+        }
+    }
+
+    /// True if the next result is there, or the news that there is none.
+    bool has_result() const noexcept { return PQflush(handle_) != 1 && PQisBusy(handle_) == 0; }
+    pg_result take_result() noexcept {
+        pg_result result{PQgetResult(handle_)};
+        answer_due_ = answer_due_ && result;
+        return result;
+    }
+
+    /// For `call_outside`: what is waited for beside the socket.
+    std::weak_ptr<outside_wait>* outside() noexcept { return &outside_; }
+
+    void throw_if_stopped() const {
+        switch (stop_) {
+            case stop::no: return;
+            case stop::cancelled:
+                throw boost::system::system_error(boost::system::error_code{asio::error::operation_aborted});
+            case stop::timed_out: throw sql_error{sql_errc::timeout, {.message = "the server does not answer"}};
+            case stop::killed: throw sql_error{sql_errc::connection_lost, {.message = "the connection was killed"}};
+        }
+    }
+
+    /// The connection is broken.
+    [[noreturn]] void throw_lost() {
+        sql_diagnosis why{.message = handle_ != nullptr ? without_newline(PQerrorMessage(handle_)) : std::string{}};
+        if (why.message.empty()) {
+            why.message = "the connection was killed";
+        }
+        kill();
+        throw sql_error{sql_errc::connection_lost, std::move(why)};
+    }
+
+private:
+    enum class stop : unsigned char { no, cancelled, timed_out, killed };
+
+    void assign() {
+        const int fd = PQsocket(handle_);
+        if (fd >= 0) {
+            socket_.assign(fd);
+        }
+    }
+
+    void stop_for(stop why) noexcept {
+        if (stop_ < why) {
+            stop_ = why;
+        }
+        stop_waiting();
+    }
+
+    void stop_waiting() noexcept {
+        boost::system::error_code ignored;
+        (void)socket_.cancel(ignored);
+        if (const std::shared_ptr<outside_wait> call = outside_.lock()) {
+            call->cancel();
+        }
+    }
+
+    // One wait for many statements: most end long before.
+    void watch() {
+        watched_until_ = deadline_;
+        watchdog_.expires_at(deadline_);
+        watchdog_.async_wait([weak = weak_from_this()](const boost::system::error_code& cancelled) {
+            const std::shared_ptr<pg_link> link = weak.lock();
+            if (!cancelled && link && !link->killed_) {
+                link->look();
+            }
+        });
+    }
+
+    void look() {
+        if (deadline_ > clock::now()) {
+            if (deadline_ != clock::time_point::max()) {
+                watch();
+            }
+        } else if (recovering_) {
+            kill();
+        } else {
+            stop_for(stop::timed_out);
+        }
+    }
+
+    static void on_notice(void* self, const PGresult* result) {
+        const auto& handler = static_cast<pg_link*>(self)->options_.on_notice;
+        if (handler) {
+            try {
+                handler({pg_field(result, PG_DIAG_SEVERITY_NONLOCALIZED), pg_field(result, PG_DIAG_SQLSTATE),
+                         without_newline(pg_field(result, PG_DIAG_MESSAGE_PRIMARY))});
+            } catch (...) {  // libpq cannot let it through
+            }
+        }
+    }
+
+    const postgres::options options_;
+    worker_executor workers_;
+    PGconn* handle_ = nullptr;
+    asio::posix::stream_descriptor socket_;
+    asio::steady_timer watchdog_;
+    std::weak_ptr<outside_wait> outside_;
+    clock::time_point deadline_ = clock::time_point::max();
+    clock::time_point watched_until_{};
+    std::chrono::milliseconds timeout_{0};
+    stop stop_ = stop::no;
+    bool used_ = false;
+    bool answer_due_ = false;
+    bool sent_ = false;
+    bool recovering_ = false;
+    bool interrupted_ = false;
+    bool killed_ = false;
+};
+
+using pg_ptr = std::shared_ptr<pg_link>;
+
+}  // namespace coraii::detail
+
+#endif

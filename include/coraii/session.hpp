@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SESSION_HPP
+#define CORAII_SESSION_HPP
+
+/// Database sessions and transactions, on any connection that models `sql_connection`: see sqlite.hpp and postgres.hpp.
+
+#include "coraii/session/connection.hpp"
+#include "coraii/session/error.hpp"
+#include "coraii/session/open_session.hpp"
+#include "coraii/session/options.hpp"
+#include "coraii/session/retry.hpp"
+#include "coraii/session/rows.hpp"
+#include "coraii/session/transaction.hpp"
+#include "coraii/session/value.hpp"
+
+#endif

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SESSION_ERROR_HPP
+#define CORAII_SESSION_ERROR_HPP
+
+#include <boost/system/error_category.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace coraii {
+enum class sql_errc;
+}
+
+template <>
+struct boost::system::is_error_code_enum<coraii::sql_errc> : std::true_type {};
+
+namespace coraii {
+
+/// What can go wrong with a database, the same for all of them.
+enum class sql_errc {
+    /// The database refused the statement; `sql_error` has its own code and words.
+    statement_failed = 1,
+    /// A constraint was violated (SQLSTATE class 23, SQLITE_CONSTRAINT).
+    constraint_violated,
+    /// Concurrent transactions could not be put in an order (40001, SQLITE_BUSY_SNAPSHOT). Try the transaction again.
+    serialization_failure,
+    /// Transactions waited for one another (40P01). Try the transaction again.
+    deadlock,
+    /// Somebody else has the lock (SQLITE_BUSY, SQLITE_LOCKED, 55P03). Try the transaction again.
+    busy,
+    /// The statement took longer than `statement_timeout`, or opening longer than `connect_timeout`.
+    timeout,
+    /// The connection could not be opened.
+    connection_failed,
+    /// The connection broke, or was killed. It cannot be used any more.
+    connection_lost,
+    /// Something else is under way on the connection.
+    connection_in_use,
+    /// The answer to COMMIT was lost: the transaction may be committed or not.
+    commit_unknown,
+    /// The transaction was to be committed, but the database has rolled it back.
+    rolled_back,
+    /// A transaction that was begun inside this one is still open.
+    inner_transaction_open,
+    /// The number of values is not the number of the statement's parameters.
+    wrong_parameter_count,
+    /// There is no such row or column.
+    out_of_range,
+    /// The value is NULL, and was asked for as something that has no NULL.
+    null_value,
+    /// The value cannot be had as that type without a loss.
+    bad_conversion,
+    /// The connection is to another database than the session asks for.
+    wrong_database,
+};
+
+/// The category of `sql_errc`, named "coraii.sql".
+inline const boost::system::error_category& sql_category() noexcept {
+    class category final : public boost::system::error_category {
+    public:
+        constexpr category() : boost::system::error_category(0x636f'7261'6969'0002ULL) {}
+
+        const char* name() const noexcept override { return "coraii.sql"; }
+
+        std::string message(int value) const override {
+            switch (static_cast<sql_errc>(value)) {
+                case sql_errc::statement_failed: return "the database refused the statement";
+                case sql_errc::constraint_violated: return "a constraint was violated";
+                case sql_errc::serialization_failure:
+                    return "the transaction conflicts with a concurrent one, and can be tried again";
+                case sql_errc::deadlock: return "the transaction was in a deadlock, and can be tried again";
+                case sql_errc::busy: return "the database is locked by somebody else";
+                case sql_errc::timeout: return "the database did not answer in time";
+                case sql_errc::connection_failed: return "the connection could not be opened";
+                case sql_errc::connection_lost: return "the connection to the database is lost";
+                case sql_errc::connection_in_use: return "something else is under way on the connection";
+                case sql_errc::commit_unknown:
+                    return "the answer to COMMIT was lost: the transaction may be committed or not";
+                case sql_errc::rolled_back:
+                    return "the transaction was to be committed, but the database has rolled it back";
+                case sql_errc::inner_transaction_open:
+                    return "a transaction that was begun inside is still open; use that one, or close it first";
+                case sql_errc::wrong_parameter_count:
+                    return "the number of values is not the number of the statement's parameters";
+                case sql_errc::out_of_range: return "there is no such row or column";
+                case sql_errc::null_value: return "the value is NULL; ask for a std::optional";
+                case sql_errc::bad_conversion: return "the value cannot be had as that type without a loss";
+                case sql_errc::wrong_database: return "the connection is to another database";
+            }
+            return "unknown coraii.sql error";
+        }
+    };
+    static const category instance;
+    return instance;
+}
+
+inline boost::system::error_code make_error_code(sql_errc e) noexcept {
+    return {static_cast<int>(e), sql_category()};
+}
+
+/// What a database says of an error.
+struct sql_diagnosis {
+    std::string message;
+    /// PostgreSQL: five characters. Else empty.
+    std::string sqlstate{};
+    /// SQLite: the extended result code. Else 0.
+    int native_code = 0;
+    std::string statement{};
+    /// Where in the statement, in characters, from 1 on; 0: not known.
+    std::size_t position = 0;
+};
+
+/// An error of a database, or of the use of one: a `system_error` whose `code()` is an `sql_errc`, and which has the
+/// database's own words, and the statement, in `what()`.
+///
+/// A cancel is none of these: it is `operation_aborted`, as everywhere in Asio.
+/// Exception safety: copying does not throw.
+class sql_error : public boost::system::system_error {
+public:
+    explicit sql_error(sql_errc e, sql_diagnosis diagnosis = {})
+        : system_error{make_error_code(e), text_of(diagnosis)},
+          diagnosis_{std::make_shared<const sql_diagnosis>(std::move(diagnosis))} {}
+
+    const std::string& message() const noexcept { return diagnosis_->message; }
+    const std::string& sqlstate() const noexcept { return diagnosis_->sqlstate; }
+    int native_code() const noexcept { return diagnosis_->native_code; }
+    const std::string& statement() const noexcept { return diagnosis_->statement; }
+    std::size_t position() const noexcept { return diagnosis_->position; }
+
+private:
+    static std::string text_of(const sql_diagnosis& d) {
+        std::string text = d.message;
+        if (!d.sqlstate.empty()) {
+            text += " (SQLSTATE " + d.sqlstate + ')';
+        }
+        if (d.native_code != 0) {
+            text += " (SQLite " + std::to_string(d.native_code) + ')';
+        }
+        if (d.position != 0) {
+            text += " at character " + std::to_string(d.position);
+        }
+        if (!d.statement.empty()) {
+            constexpr std::size_t most = 300;  // characters shown
+            text += (text.empty() ? "in: " : " in: ") + d.statement.substr(0, most);
+            text += d.statement.size() > most ? "..." : "";
+        }
+        return text;
+    }
+
+    std::shared_ptr<const sql_diagnosis> diagnosis_;
+};
+
+/// True if a transaction that ended with `e` has changed nothing, and may succeed when it is run once more from its
+/// beginning: the one place where `run_transaction` looks. (`commit_unknown` is not among these.)
+[[nodiscard]] inline bool can_be_retried(const sql_error& e) noexcept {
+    return e.code() == sql_errc::serialization_failure || e.code() == sql_errc::deadlock ||
+           e.code() == sql_errc::busy || e.code() == sql_errc::connection_lost;
+}
+
+}  // namespace coraii
+
+#endif

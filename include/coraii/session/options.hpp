@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SESSION_OPTIONS_HPP
+#define CORAII_SESSION_OPTIONS_HPP
+
+#include <chrono>
+#include <cstddef>
+#include <string_view>
+
+namespace coraii {
+
+/// What the database says of a connection. Only `idle` may be used by somebody else.
+enum class transaction_status {
+    idle,
+    /// A statement is under way.
+    active,
+    in_transaction,
+    /// In a transaction in which a statement has failed; nothing but a ROLLBACK is possible.
+    failed,
+    /// The connection is lost.
+    unknown,
+};
+
+enum class access_mode { read_write, read_only };
+
+/// SQLite knows `serializable` alone, and takes all for that.
+enum class isolation { database_default, read_committed, repeatable_read, serializable };
+
+struct session_options {
+    /// Copied. If not empty, setup fails with `sql_errc::wrong_database` unless the connection is to that one: PostgreSQL's name
+    /// of it, SQLite's path.
+    std::string_view database{};
+    /// How many rows `stream` has in memory. At least 1.
+    std::size_t fetch_size = 1000;
+    access_mode access = access_mode::read_write;
+    /// For each statement; 0: none. A statement that takes longer fails with `sql_errc::timeout`.
+    std::chrono::milliseconds statement_timeout{0};
+};
+
+struct transaction_options {
+    coraii::isolation isolation = coraii::isolation::database_default;
+    access_mode access = access_mode::read_write;
+
+    friend bool operator==(const transaction_options&, const transaction_options&) = default;
+};
+
+struct retry_options {
+    transaction_options transaction{};
+    /// Only where a pool is given: of each attempt's session.
+    session_options session{};
+    /// After this long, no further attempt is begun.
+    std::chrono::steady_clock::duration deadline = std::chrono::seconds{30};
+    /// The longest pause before the second attempt. It doubles from one to the next; the pause itself is random.
+    std::chrono::steady_clock::duration backoff = std::chrono::milliseconds{10};
+    std::chrono::steady_clock::duration backoff_max = std::chrono::seconds{1};
+};
+
+}  // namespace coraii
+
+#endif

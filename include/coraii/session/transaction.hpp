@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SESSION_TRANSACTION_HPP
+#define CORAII_SESSION_TRANSACTION_HPP
+
+#include "coraii/async_scope.hpp"
+#include "coraii/detail/frame.hpp"
+#include "coraii/exit_status.hpp"
+#include "coraii/guard.hpp"
+#include "coraii/session/connection.hpp"
+#include "coraii/session/error.hpp"
+#include "coraii/session/options.hpp"
+#include "coraii/session/rows.hpp"
+#include "coraii/session/value.hpp"
+#include "coraii/with.hpp"
+
+#include <boost/asio/awaitable.hpp>
+
+#include <exception>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace coraii {
+
+/// What a session and a transaction have in common: the use of a connection, as long as no transaction is open that was
+/// begun in them. While one is, each operation throws `sql_errc::inner_transaction_open`: it would be a part of that.
+template <sql_connection Connection>
+class sql_client : public sql_statements<sql_client<Connection>> {
+public:
+    using connection_type = Connection;
+
+    sql_client(const sql_client&) = delete;
+    sql_client& operator=(const sql_client&) = delete;
+
+    using sql_statements<sql_client>::execute;
+    using sql_statements<sql_client>::stream;
+
+    [[nodiscard]] asio::awaitable<sql_rows> execute(sql_query query) { return checked().execute(std::move(query)); }
+    [[nodiscard]] asio::awaitable<void> stream(sql_query query, sql_row_sink sink) {
+        return checked().stream(std::move(query), std::move(sink));
+    }
+    /// Any number of statements, without parameters.
+    [[nodiscard]] asio::awaitable<void> execute_script(std::string text) {
+        return checked().execute_script(std::move(text));
+    }
+
+    /// For what the databases do not have in common. Nothing is checked.
+    Connection& connection() const noexcept { return *connection_; }
+
+protected:
+    sql_client(Connection& connection, scope_handle scope, unsigned depth) noexcept
+        : connection_{&connection}, scope_{std::move(scope)}, depth_{depth} {}
+    ~sql_client() = default;
+
+private:
+    friend struct detail::sql_access;
+
+    Connection& checked() const;
+
+    Connection* connection_;
+    scope_handle scope_;
+    unsigned depth_;  // how many transactions are open when none is open in this one
+};
+
+namespace detail {
+
+struct sql_access {
+    static const scope_handle& scope(const sql_connection_base& c) noexcept { return c.scope_; }
+    static unsigned& depth(sql_connection_base& c) noexcept { return c.depth_; }
+
+    template <class Connection>
+    static const scope_handle& scope(const sql_client<Connection>& c) noexcept {
+        return c.scope_;
+    }
+    template <class Connection>
+    static unsigned depth(const sql_client<Connection>& c) noexcept {
+        return c.depth_;
+    }
+
+    static void check_depth(sql_connection_base& c, unsigned depth) {
+        if (c.depth_ != depth) {
+            throw sql_error{sql_errc::inner_transaction_open};
+        }
+    }
+};
+
+}  // namespace detail
+
+template <sql_connection Connection>
+Connection& sql_client<Connection>::checked() const {
+    detail::sql_access::check_depth(*connection_, depth_);
+    return *connection_;
+}
+
+namespace detail {
+template <class Connection>
+struct open_transaction;
+}
+
+/// A transaction, as `begin_transaction` gives it. Lifetime: ends with its scope.
+template <sql_connection Connection>
+class transaction : public sql_client<Connection> {
+    friend struct detail::open_transaction<Connection>;
+    using sql_client<Connection>::sql_client;
+};
+
+namespace detail {
+
+inline std::string savepoint_name(unsigned depth) {
+    return "coraii_" + std::to_string(depth);
+}
+
+/// Rolls back what is open beyond `depth`, or kills the connection. `begun` is false if there may be no savepoint.
+template <class Connection>
+asio::awaitable<void> undo_transaction(own_frame, Connection& c, unsigned depth, bool begun = true) {
+    const bool usable = c.usable();
+    const transaction_status status = c.status();
+    if (!usable || status == transaction_status::idle) {
+        co_return;
+    }
+    bool undone = false;
+    if (status != transaction_status::active) {
+        const std::string name = savepoint_name(depth);
+        std::string text = depth == 0 ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT " + name + "; RELEASE SAVEPOINT " + name;
+        try {
+            co_await c.roll_back(std::move(text));
+            undone = depth != 0 || c.status() == transaction_status::idle;
+        } catch (...) { undone = depth != 0 && !begun; }
+    }
+    if (!undone) {
+        c.kill();
+    }
+}
+
+template <class Connection>
+async_scope<void> undone_unless_begun(Connection& c, unsigned depth) {
+    const exit_status why = co_yield entered;
+    if (!why.ok() && why.can_await()) {
+        co_await undo_transaction(own_frame{}, c, depth, false);
+    }
+}
+
+template <class Connection>
+asio::awaitable<void> commit_transaction(own_frame, Connection& c, unsigned depth) {
+    const bool usable = c.usable();
+    if (!usable) {
+        throw sql_error{sql_errc::connection_lost, {.message = "before COMMIT was sent"}};
+    }
+    const transaction_status status = c.status();
+    if (status == transaction_status::active) {
+        c.kill();
+        throw sql_error{sql_errc::connection_in_use, {.message = "at COMMIT"}};
+    }
+    if (status == transaction_status::idle) {
+        throw sql_error{sql_errc::rolled_back, {.message = "the transaction is over already"}};
+    }
+    std::exception_ptr error;
+    try {
+        if (depth == 0) {
+            co_await c.commit();
+        } else if (status == transaction_status::failed) {
+            throw sql_error{sql_errc::rolled_back, {.message = "a statement had failed"}};
+        } else {
+            std::string text = "RELEASE SAVEPOINT " + savepoint_name(depth);
+            co_await c.execute_script(std::move(text));
+        }
+    } catch (...) { error = std::current_exception(); }
+    if (error) {
+        co_await undo_transaction(own_frame{}, c, depth);
+        std::rethrow_exception(error);
+    }
+}
+
+template <class Connection>
+struct open_transaction {
+    static async_scope<transaction<Connection>> in(Connection& c, scope_handle parent, unsigned depth,
+                                                   transaction_options options) {
+        const scope_hold session = parent.hold();
+        sql_access::check_depth(c, depth);
+        scope_handle self = co_await this_scope;
+        const one_deeper mark{sql_access::depth(c)};  // before anything is sent
+        const auto begin = [&]() -> asio::awaitable<void> {
+            return depth == 0 ? c.begin(options) : c.execute_script("SAVEPOINT " + savepoint_name(depth));
+        };
+        co_await with(undone_unless_begun(c, depth), begin);
+        transaction<Connection> opened{c, std::move(self), depth + 1};
+        const exit_status why = co_yield opened;
+        if (!why.can_await()) {
+            c.kill();
+        } else if (why.ok()) {
+            co_await commit_transaction(own_frame{}, c, depth);
+        } else {
+            co_await undo_transaction(own_frame{}, c, depth);
+        }
+    }
+
+private:
+    struct one_deeper {
+        explicit one_deeper(unsigned& d) noexcept : depth{d} { ++depth; }
+        one_deeper(const one_deeper&) = delete;
+        one_deeper& operator=(const one_deeper&) = delete;
+        ~one_deeper() { --depth; }
+        unsigned& depth;
+    };
+};
+
+template <class Connection>
+async_scope<transaction<Connection>> begin_in(Connection& c, const scope_handle& parent, unsigned depth,
+                                              const transaction_options& options, std::source_location where) {
+    if (depth != 0 && options != transaction_options{}) {
+        throw std::invalid_argument("coraii::begin_transaction: a savepoint has no options");
+    }
+    auto scope = open_transaction<Connection>::in(c, parent, depth, options);
+    scope_access::made_at(scope, where);
+    return scope;
+}
+
+}  // namespace detail
+
+/// A transaction: committed if its use ends well, else rolled back. In a session or a connection.
+///
+///     co_await coraii::with(coraii::begin_transaction(session), [](auto& tx) -> asio::awaitable<void> {
+///         co_await tx.execute("insert into orders(id, total) values ($1, $2)", 7, 12.5);
+///     });
+///
+/// Effects: the cleanup sends COMMIT for `exit_reason::completed` alone. A failed body, a cancel, a dropped guard: ROLLBACK.
+///   Where neither is possible, the connection is killed, and the database rolls back; so in a dying context.
+/// Cancellation: of setup: a transaction that was begun nevertheless is rolled back. The cleanup is shielded; a COMMIT
+///   that takes longer than the session's `statement_timeout` fails with `sql_errc::commit_unknown`. Bound it, too, with
+///   `cleanup_timeout`.
+/// Errors: of setup, the database's; of the cleanup: what COMMIT gave, `sql_errc::rolled_back` if the database has rolled
+///   back instead, `sql_errc::commit_unknown` if its answer was lost, `sql_errc::connection_lost` if COMMIT was not sent.
+///   A ROLLBACK has no errors: it is done, or the connection is lost, which comes to the same.
+/// Lifetime: holds its parent, which is not cleaned before.
+template <sql_connection Connection>
+[[nodiscard]] async_scope<transaction<Connection>> begin_transaction(
+    sql_client<Connection>& parent, transaction_options options = {},
+    std::source_location where = std::source_location::current()) {
+    return detail::begin_in(parent.connection(), detail::sql_access::scope(parent), detail::sql_access::depth(parent),
+                            options, where);
+}
+/// On a connection that is leased from a pool, open a session first: the transaction holds the connection's scope, which
+/// is the pool's, and not the lease.
+template <sql_connection Connection>
+[[nodiscard]] async_scope<transaction<Connection>> begin_transaction(
+    Connection& connection, transaction_options options = {},
+    std::source_location where = std::source_location::current()) {
+    return detail::begin_in(connection, detail::sql_access::scope(connection), 0, options, where);
+}
+
+}  // namespace coraii
+
+#endif

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SESSION_VALUE_HPP
+#define CORAII_SESSION_VALUE_HPP
+
+#include "coraii/session/error.hpp"
+
+#include <charconv>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <locale>
+#include <optional>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace coraii {
+
+using sql_bytes = std::vector<std::byte>;
+
+/// A value on its way to or from a database; `std::monostate` is NULL. What a database has beside these (dates,
+/// numerics, JSON) is text, in the database's own notation.
+using sql_value = std::variant<std::monostate, std::int64_t, double, std::string, sql_bytes>;
+
+/// A statement and the values of its parameters `$1`, `$2`, ...
+struct sql_query {
+    explicit sql_query(std::string text, std::vector<sql_value> values = {}) noexcept
+        : statement{std::move(text)}, parameters{std::move(values)} {}
+
+    std::string statement;
+    std::vector<sql_value> parameters;
+};
+
+namespace detail {
+
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
+
+template <class>
+inline constexpr bool is_no_sql_type = false;
+
+/// The value of a parameter.
+template <class T>
+sql_value to_sql_value(T&& from) {
+    using type = std::remove_cvref_t<T>;
+    if constexpr (is_optional<type>::value) {
+        return from ? to_sql_value(*std::forward<T>(from)) : sql_value{};
+    } else if constexpr (std::same_as<type, sql_value> || std::same_as<type, sql_bytes> ||
+                         std::same_as<type, std::string>) {
+        return std::forward<T>(from);
+    } else if constexpr (std::same_as<type, std::nullptr_t> || std::same_as<type, std::nullopt_t>) {
+        return {};
+    } else if constexpr (std::integral<type>) {
+        if (!std::in_range<std::int64_t>(static_cast<std::conditional_t<std::same_as<type, bool>, int, type>>(from))) {
+            throw sql_error{sql_errc::bad_conversion, {.message = std::to_string(from) + " is too large"}};
+        }
+        return static_cast<std::int64_t>(from);
+    } else if constexpr (std::floating_point<type>) {
+        return static_cast<double>(from);
+    } else if constexpr (std::convertible_to<T, std::string_view>) {
+        return std::string{std::string_view{from}};
+    } else if constexpr (std::convertible_to<T, std::span<const std::byte>>) {
+        const std::span<const std::byte> bytes{from};
+        return sql_bytes{bytes.begin(), bytes.end()};
+    } else {
+        static_assert(
+            is_no_sql_type<type>,
+            "coraii: a parameter must be a number, a bool, a string, bytes (std::byte), nullptr for NULL, or a "
+            "std::optional of these");
+    }
+}
+
+/// The whole text as a number; nothing if it is none, or not in T's range.
+template <class T>
+std::optional<T> parsed(std::string_view text) {
+    T number{};
+#if !defined(__cpp_lib_to_chars)
+    if constexpr (std::floating_point<T>) {  // some standard libraries have from_chars for integers alone
+        std::istringstream in{std::string{text}};
+        in.imbue(std::locale::classic());
+        return in >> number && in.peek() == std::istringstream::traits_type::eof() ? std::optional{number}
+                                                                                   : std::nullopt;
+    } else
+#endif
+    {
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        return error == std::errc{} && end == text.data() + text.size() ? std::optional{number} : std::nullopt;
+    }
+}
+
+inline std::string number_text(double number) {
+    char text[32];
+    return {text, std::to_chars(text, text + sizeof text, number).ptr};
+}
+
+/// A value that is not NULL as a T; nothing if that would lose something.
+template <class T>
+std::optional<T> from_sql_value(const sql_value& value) {
+    const auto* integer = std::get_if<std::int64_t>(&value);
+    const auto* number = std::get_if<double>(&value);
+    const auto* text = std::get_if<std::string>(&value);
+    const auto* bytes = std::get_if<sql_bytes>(&value);
+    if constexpr (std::same_as<T, bool>) {
+        if (integer != nullptr && (*integer == 0 || *integer == 1)) {
+            return *integer == 1;
+        }
+        if (text != nullptr && (*text == "t" || *text == "true" || *text == "f" || *text == "false")) {
+            return text->front() == 't';
+        }
+        return std::nullopt;
+    } else if constexpr (std::integral<T>) {
+        if (text != nullptr) {
+            return parsed<T>(*text);
+        }
+        return integer != nullptr && std::in_range<T>(*integer) ? std::optional{static_cast<T>(*integer)}
+                                                                : std::nullopt;
+    } else if constexpr (std::floating_point<T>) {
+        if (text != nullptr) {
+            return parsed<T>(*text);
+        }
+        if (integer != nullptr) {
+            return static_cast<T>(*integer);
+        }
+        return number != nullptr ? std::optional{static_cast<T>(*number)} : std::nullopt;
+    } else if constexpr (std::same_as<T, std::string>) {
+        if (text != nullptr) {
+            return *text;
+        }
+        if (integer != nullptr) {
+            return std::to_string(*integer);
+        }
+        return number != nullptr ? std::optional{number_text(*number)} : std::nullopt;
+    } else if constexpr (std::same_as<T, std::string_view>) {
+        return text != nullptr ? std::optional<std::string_view>{*text} : std::nullopt;
+    } else if constexpr (std::same_as<T, sql_bytes>) {
+        return bytes != nullptr ? std::optional{*bytes} : std::nullopt;
+    } else if constexpr (std::same_as<T, std::span<const std::byte>>) {
+        return bytes != nullptr ? std::optional<std::span<const std::byte>>{*bytes} : std::nullopt;
+    } else {
+        static_assert(is_no_sql_type<T>,
+                      "coraii: as<T>() gives numbers, bool, std::string, std::string_view, coraii::sql_bytes, "
+                      "std::span<const std::byte>, and a std::optional of these");
+    }
+}
+
+}  // namespace detail
+}  // namespace coraii
+
+#endif

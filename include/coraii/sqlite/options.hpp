@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SQLITE_OPTIONS_HPP
+#define CORAII_SQLITE_OPTIONS_HPP
+
+#include <chrono>
+#include <cstddef>
+
+namespace coraii::sqlite {
+
+struct options {
+    /// Neither creates the file nor writes to it.
+    bool read_only = false;
+    /// Fail instead of creating a file.
+    bool must_exist = false;
+    /// Write-ahead log: readers and a writer do not wait for one another. The file remembers it. Not if `read_only`.
+    bool wal = true;
+    bool foreign_keys = true;
+    /// How long a statement waits for a lock that somebody else has, before `sql_errc::busy`.
+    std::chrono::milliseconds busy_timeout{5000};
+    /// Prepared statements kept. At least 1.
+    std::size_t statement_cache = 64;
+};
+
+}  // namespace coraii::sqlite
+
+#endif

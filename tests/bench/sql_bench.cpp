@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSL-1.0
+// Single-row selects by primary key through pool and session, beside the same by hand:
+//
+//     sql_bench [CONNINFO]
+//
+// SQLite: the C API, called on a thread of its own. PostgreSQL (with CONNINFO): a loop of PQsendQueryPrepared, poll(2) and
+// PQgetResult over as many connections.
+// Prints throughputs and their ratio, the best of several rounds that take turns. Target: at least 0.9.
+#include "coraii/postgres.hpp"
+#include "coraii/session.hpp"
+#include "coraii/sqlite.hpp"
+
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <libpq-fe.h>
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <poll.h>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace asio = boost::asio;
+using asio::awaitable;
+
+namespace {
+
+constexpr int rounds = 7;
+constexpr const char* schema =
+    "create table item(id integer primary key, name text);"
+    "insert into item with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000) "
+    "select i, 'name ' || i from n";
+constexpr const char* statement = "select id, name from item where id = $1";
+
+[[noreturn]] void fail(const char* what) {
+    std::fprintf(stderr, "sql_bench: %s\n", what);
+    std::exit(1);
+}
+
+void check(bool ok) {
+    if (!ok) {
+        fail("wrong row");
+    }
+}
+
+template <class Client>
+awaitable<void> select(Client& client, int id) {
+    const coraii::sql_rows rows = co_await client.execute(statement, id);
+    check(rows[0][0].template as<std::int64_t>() == id && !rows[0][1].is_null());
+}
+
+template <class Pool>
+awaitable<void> one_session(Pool& pool, int count) {
+    co_await coraii::with(coraii::open_session(pool), [count](auto& session) -> awaitable<void> {
+        for (int i = 0; i < count; ++i) {
+            co_await select(session, i % 1000 + 1);
+        }
+    });
+}
+template <class Pool>
+awaitable<void> many_sessions(Pool& pool, int count) {
+    for (int i = 0; i < count; ++i) {
+        co_await coraii::with(coraii::open_session(pool), [i](auto& session) { return select(session, i % 1000 + 1); });
+    }
+}
+
+double per_second(int count, const std::function<void()>& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return count / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Runs until all of `work` is done; connections stay open.
+void run(asio::io_context& context, std::vector<awaitable<void>> work) {
+    std::size_t left = work.size();
+    for (awaitable<void>& one : work) {
+        asio::co_spawn(context, std::move(one), [&](std::exception_ptr e) {
+            if (e) {
+                std::rethrow_exception(e);
+            }
+            if (--left == 0) {
+                context.stop();
+            }
+        });
+    }
+    context.restart();
+    context.run();
+}
+void run(asio::io_context& context, awaitable<void> work) {
+    std::vector<awaitable<void>> all;
+    all.push_back(std::move(work));
+    run(context, std::move(all));
+}
+
+/// `users` coroutines, which make `count` selects together.
+template <class Work>
+void share(asio::io_context& context, int users, int count, Work work) {
+    std::vector<awaitable<void>> all;
+    for (int i = 0; i < users; ++i) {
+        all.push_back(work(count / users));
+    }
+    run(context, std::move(all));
+}
+
+template <class Pool>
+void compare(const char* name, asio::io_context& context, Pool& pool, int users, int count,
+             const std::function<void()>& by_hand) {
+    double hand = 0;
+    double one = 0;
+    double many = 0;
+    share(context, users, 100 * users, [&](int n) { return one_session(pool, n); });
+    for (int i = 0; i < rounds; ++i) {
+        hand = std::max(hand, per_second(count, by_hand));
+        one = std::max(
+            one, per_second(count, [&] { share(context, users, count, [&](int n) { return one_session(pool, n); }); }));
+        many = std::max(many, per_second(count, [&] {
+                            share(context, users, count, [&](int n) { return many_sessions(pool, n); });
+                        }));
+    }
+    std::printf(
+        "%-10s %d user%s  by hand %8.0f/s   one session %8.0f/s  ratio %.2f   a session each %8.0f/s  ratio %.2f\n",
+        name, users, users == 1 ? " " : "s", hand, one, one / hand, many, many / hand);
+}
+
+// ---- SQLite by hand
+
+awaitable<void> sqlite_by_hand(asio::io_context& context, asio::thread_pool& worker, sqlite3_stmt* select, int count) {
+    for (int i = 0; i < count; ++i) {
+        co_await asio::post(asio::bind_executor(worker.get_executor(), asio::use_awaitable));
+        sqlite3_bind_int(select, 1, i % 1000 + 1);
+        check(sqlite3_step(select) == SQLITE_ROW);
+        const std::int64_t id = sqlite3_column_int64(select, 0);
+        const std::string text{static_cast<const char*>(static_cast<const void*>(sqlite3_column_text(select, 1)))};
+        sqlite3_reset(select);
+        co_await asio::post(asio::bind_executor(context.get_executor(), asio::use_awaitable));
+        check(id == i % 1000 + 1 && !text.empty());
+    }
+}
+
+void bench_sqlite() {
+    std::string directory = (std::filesystem::temp_directory_path() / "coraii-bench-XXXXXX").native();
+    if (mkdtemp(directory.data()) == nullptr) {
+        fail("mkdtemp");
+    }
+    const std::string path = directory + "/bench.db";
+    {
+        asio::io_context context;
+        coraii::pool<coraii::sqlite::connection> pool{context.get_executor(),
+                                                      [&path] { return coraii::sqlite::connect(path); }};
+        run(context, coraii::with(coraii::open_session(pool),
+                                  [](auto& session) -> awaitable<void> { co_await session.execute_script(schema); }));
+        asio::thread_pool worker{1};
+        sqlite3* db = nullptr;
+        sqlite3_stmt* select = nullptr;
+        sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+        check(sqlite3_prepare_v2(db, statement, -1, &select, nullptr) == SQLITE_OK);
+        constexpr int count = 20'000;
+        compare("SQLite", context, pool, 1, count,
+                [&] { run(context, sqlite_by_hand(context, worker, select, count)); });
+        sqlite3_finalize(select);
+        sqlite3_close(db);
+        run(context, pool.close());
+    }
+    std::filesystem::remove_all(directory);
+}
+
+// ---- PostgreSQL by hand
+
+void send(PGconn* pg, int i) {
+    const std::string id = std::to_string(i % 1000 + 1);
+    const char* const values[] = {id.c_str()};
+    check(PQsendQueryPrepared(pg, "item", 1, values, nullptr, nullptr, 0) == 1);
+}
+
+/// One statement under way on each connection, all the time.
+void postgres_by_hand(const std::vector<PGconn*>& connections, int count) {
+    std::vector<pollfd> sockets;
+    int sent = 0;
+    for (PGconn* pg : connections) {
+        sockets.push_back({PQsocket(pg), POLLIN, 0});
+        send(pg, sent++);
+    }
+    for (int answered = 0; answered < count;) {
+        ::poll(sockets.data(), sockets.size(), -1);
+        for (std::size_t i = 0; i < sockets.size(); ++i) {
+            PGconn* const pg = connections[i];
+            if ((sockets[i].revents & POLLIN) == 0 || PQconsumeInput(pg) == 0 || PQisBusy(pg) != 0) {
+                continue;
+            }
+            PGresult* const row = PQgetResult(pg);
+            check(PQntuples(row) == 1 && PQgetlength(row, 0, 1) > 0);
+            PQclear(row);
+            check(PQgetResult(pg) == nullptr);
+            ++answered;
+            if (sent < count) {
+                send(pg, sent++);
+            }
+        }
+    }
+}
+
+void bench_postgres(const std::string& conninfo, int users) {
+    std::vector<PGconn*> connections;
+    for (int i = 0; i < users; ++i) {
+        connections.push_back(PQconnectdb(conninfo.c_str()));
+        if (PQstatus(connections.back()) != CONNECTION_OK) {
+            fail(PQerrorMessage(connections.back()));
+        }
+        if (i == 0) {
+            PQclear(PQexec(connections[0], "set client_min_messages = warning; drop table if exists item"));
+            PQclear(PQexec(connections[0], schema));
+            PQclear(PQexec(connections[0], "analyze item"));
+        }
+        PQclear(PQprepare(connections.back(), "item", statement, 0, nullptr));
+        PQsetnonblocking(connections.back(), 1);
+    }
+    constexpr int count = 16'000;
+    asio::io_context context{1};
+    coraii::pool<coraii::postgres::connection> pool{context.get_executor(),
+                                                    [&conninfo] { return coraii::postgres::connect(conninfo); },
+                                                    {.max_size = static_cast<std::size_t>(users)}};
+    compare("PostgreSQL", context, pool, users, count, [&] { postgres_by_hand(connections, count); });
+    for (PGconn* pg : connections) {
+        PQfinish(pg);
+    }
+    run(context, pool.close());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        bench_sqlite();
+        if (argc > 1) {
+            bench_postgres(argv[1], 1);
+            bench_postgres(argv[1], 8);
+        } else {
+            std::puts("PostgreSQL: not measured; give its connection string");
+        }
+    } catch (const std::exception& e) { fail(e.what()); }
+}
