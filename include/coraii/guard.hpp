@@ -21,8 +21,7 @@
 namespace coraii {
 
 namespace detail {
-template <class Guard, class Executor>
-struct initiate_enter;
+struct guard_access;
 template <class T, class Executor>
 class scope_promise;
 }  // namespace detail
@@ -187,10 +186,7 @@ public:
     [[nodiscard]] scope_hold hold() const { return scope_handle{use_.get()}.hold(); }
 
 private:
-    template <class, class>
-    friend struct detail::initiate_enter;
-    template <class>
-    friend class basic_exit_stack;
+    friend struct detail::guard_access;
 
     explicit guard(detail::scope_use<Executor> use) noexcept : use_{std::move(use)} {}
 

@@ -11,7 +11,6 @@
 #include "coraii/detail/keeper.hpp"
 #include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/pending_result.hpp"
-#include "coraii/detail/recycler.hpp"
 #include "coraii/detail/region.hpp"
 #include "coraii/detail/region_executor.hpp"
 #include "coraii/detail/signal.hpp"
@@ -26,7 +25,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
-#include <boost/smart_ptr/intrusive_ref_counter.hpp>
 
 #include <concepts>
 #include <exception>
@@ -52,15 +50,9 @@ struct body_of_region {
     boost::intrusive_ptr<region> where;
 };
 
-/// Cancels a body. Apart from the region, as it may stay in the caller's cancellation slot longer than an executor may.
-struct body_signal : recycled, boost::intrusive_ref_counter<body_signal> {
-    signal signal_;
-};
-using body_signal_ptr = boost::intrusive_ptr<body_signal>;
-
 /// How a body begins: what it would find if it were awaited directly.
 struct body_begin {
-    body_signal_ptr cancel;  // null where nobody can
+    shared_signal_ptr cancel;  // null where nobody can
     asio::cancellation_type cancelled;
     bool throws_if_cancelled;
 };
@@ -103,8 +95,8 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     const region_executor work = inside.require(asio::execution::outstanding_work.tracked);
     body_begin begin{nullptr, caller.cancelled(), throws_if_cancelled};
     if (caller.slot().is_connected()) {
-        begin.cancel.reset(new body_signal);
-        caller.slot().assign(forward_cancel<body_signal>{begin.cancel});
+        begin.cancel.reset(new shared_signal);
+        caller.slot().assign(forward_cancel<shared_signal>{begin.cancel});
     }
     struct report_if_destroyed {
         region& of;
@@ -117,7 +109,7 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
         const auto slot = begin.cancel ? signal::slot{begin.cancel->signal_} : signal::slot{};
         asio::co_spawn(asio::any_io_executor{inside},
                        run_in_region<R>(own_frame{}, body_of_region{here}, body, begin, result, error),
-                       keeper_end<body_signal>{slot, begin.cancel});
+                       keeper_end<shared_signal>{slot, begin.cancel});
         return here->when_over_.has_happened();
     };
     // From here on the body may use what is ours: nothing may fail.

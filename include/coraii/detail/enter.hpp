@@ -82,15 +82,16 @@ struct initiate_enter {
             return;
         }
         state->cancellable_ = asio::get_associated_cancellation_slot(handler).is_connected();
-        when_opened(*state, handler_type(std::forward<Handler>(handler)),
-                    [](handler_type&& waiting, scope_state<Executor>& opened) {
-                        std::exception_ptr error = std::exchange(opened.error_, nullptr);
-                        Guard guard = error ? Guard{} : Guard{scope_use<Executor>{scope_ptr<Executor>{&opened}}};
-                        return [waiting = std::move(waiting), error = std::move(error),
-                                guard = std::move(guard)]() mutable {
-                            std::move(waiting)(std::move(error), std::move(guard));
-                        };
-                    });
+        when_opened(
+            *state, handler_type(std::forward<Handler>(handler)),
+            [](handler_type&& waiting, scope_state<Executor>& opened) {
+                std::exception_ptr error = std::exchange(opened.error_, nullptr);
+                Guard guard =
+                    error ? Guard{} : guard_access::make<Guard>(scope_use<Executor>{scope_ptr<Executor>{&opened}});
+                return [waiting = std::move(waiting), error = std::move(error), guard = std::move(guard)]() mutable {
+                    std::move(waiting)(std::move(error), std::move(guard));
+                };
+            });
         state->start_keeper(executor);
         state->when_opened_.asked();
     }

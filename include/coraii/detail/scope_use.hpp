@@ -8,7 +8,12 @@
 
 #include <utility>
 
-namespace coraii::detail {
+namespace coraii {
+
+template <class T, class Executor>
+class guard;
+
+namespace detail {
 
 /// Owns the user's part in a scope: whatever happens to it, the scope is left.
 template <class Executor>
@@ -54,6 +59,20 @@ void leave_and_notify(Handler handler, scope_use<Executor> use, exit_status stat
     state->when_cleaned_.asked();
 }
 
-}  // namespace coraii::detail
+/// For those who make guards, or look into them.
+struct guard_access {
+    template <class Guard>
+    static Guard make(scope_use<typename Guard::executor_type> use) noexcept {
+        return Guard{std::move(use)};
+    }
+
+    template <class T, class Executor>
+    static scope_use<Executor>& use_of(guard<T, Executor>& from) noexcept {
+        return from.use_;
+    }
+};
+
+}  // namespace detail
+}  // namespace coraii
 
 #endif

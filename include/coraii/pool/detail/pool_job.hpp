@@ -3,7 +3,6 @@
 #define CORAII_POOL_DETAIL_POOL_JOB_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/signal.hpp"
 #include "coraii/exit_status.hpp"
@@ -37,7 +36,7 @@ public:
     pool_state<T, Executor>& pool() const noexcept { return *pool_; }
     pool_place<T, Executor> place() const noexcept { return place_; }
 
-    void began(std::shared_ptr<signal> stop) const noexcept { pool_->began(place_, std::move(stop)); }
+    void began(shared_signal_ptr stop) const noexcept { pool_->began(place_, std::move(stop)); }
     void opened(guard<T, Executor> resource) noexcept { taken()->opened(place_, std::move(resource)); }
     void passed() noexcept { taken()->passed(place_); }
     void failed(const std::exception_ptr& error) noexcept { taken()->failed(place_, error); }
@@ -49,34 +48,8 @@ private:
     pool_place<T, Executor> place_;
 };
 
-/// What a job is spawned with: its cancellation slot, and the signal, which Asio uses to the very end.
-struct job_end {
-    using executor_type = inline_executor;
-    using cancellation_slot_type = signal::slot;
-
-    explicit job_end(std::shared_ptr<signal> s) noexcept : stop{std::move(s)} {}
-    job_end(job_end&&) noexcept = default;
-    job_end& operator=(job_end&&) = delete;
-    ~job_end() {
-        if (stop) {
-            get_cancellation_slot()
-                .clear();  // what Asio has in there has an executor, which must not outlive its context
-        }
-    }
-
-    inline_executor get_executor() const noexcept { return {}; }
-    signal::slot get_cancellation_slot() const noexcept { return signal::slot{*stop}; }
-    void operator()(std::exception_ptr thrown_by_a_handler) const {
-        if (thrown_by_a_handler) {
-            std::rethrow_exception(thrown_by_a_handler);  // out of the event loop, as from any handler
-        }
-    }
-
-    std::shared_ptr<signal> stop;
-};
-
 template <class T, class Executor>
-asio::awaitable<void, Executor> open_pooled(own_frame, pool_job<T, Executor> job, std::shared_ptr<signal> stop) {
+asio::awaitable<void, Executor> open_pooled(own_frame, pool_job<T, Executor> job, shared_signal_ptr stop) {
     job.began(std::move(stop));
     std::exception_ptr error;
     try {
@@ -90,7 +63,7 @@ asio::awaitable<void, Executor> open_pooled(own_frame, pool_job<T, Executor> job
 
 /// Resets it if it was used, else checks it.
 template <class T, class Executor>
-asio::awaitable<void> try_pooled(own_frame, pool_job<T, Executor> job, std::shared_ptr<signal> stop,
+asio::awaitable<void> try_pooled(own_frame, pool_job<T, Executor> job, shared_signal_ptr stop,
                                  std::optional<exit_status> used) {
     job.began(std::move(stop));
     bool good = false;

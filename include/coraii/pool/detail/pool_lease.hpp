@@ -3,8 +3,6 @@
 #define CORAII_POOL_DETAIL_POOL_LEASE_HPP
 
 #include "coraii/detail/clock.hpp"
-#include "coraii/detail/enter.hpp"
-#include "coraii/detail/scope_use.hpp"
 #include "coraii/detail/signal.hpp"
 #include "coraii/guard.hpp"
 
@@ -21,24 +19,6 @@ template <class T, class Executor>
 class pool_state;
 template <class T, class Executor>
 class pool_waiter;
-
-struct pooled_guard;
-
-/// A guard's friend: for guards of leases, and of what is pooled.
-template <class Executor>
-struct initiate_enter<pooled_guard, Executor> {
-    template <class T>
-    static guard<T, Executor> make(scope_use<Executor> use) {
-        return guard<T, Executor>{std::move(use)};
-    }
-    template <class T>
-    static scope_use<Executor>& use_of(guard<T, Executor>& from) noexcept {
-        return from.use_;
-    }
-};
-
-template <class Executor>
-using pool_guards = initiate_enter<pooled_guard, Executor>;
 
 inline constexpr std::string_view lease_name = "pool lease";
 
@@ -60,7 +40,7 @@ struct pooled {
     clock::time_point expires = clock::time_point::max();
     clock::time_point due = clock::time_point::max();  // the end of what is done with it, or a leak's warning
     std::source_location lent_at{};
-    std::shared_ptr<signal> stop{};  // what is done with it
+    shared_signal_ptr stop{};  // what is done with it
     std::shared_ptr<pool_waiter<T, Executor>> returning{};  // waits for its reset
 };
 
@@ -89,7 +69,7 @@ public:
 
     explicit operator bool() const noexcept { return pool_ != nullptr; }
     T& operator*() const noexcept { return *place_->resource; }
-    bool usable() const noexcept { return pool_guards<Executor>::use_of(place_->resource)->value_ != nullptr; }
+    bool usable() const noexcept { return guard_access::use_of(place_->resource)->value_ != nullptr; }
 
     const std::shared_ptr<pool_state<T, Executor>>& owner() const noexcept { return pool_; }
     pool_state<T, Executor>& pool() const noexcept { return *pool_; }
@@ -105,7 +85,7 @@ public:
 
     /// The user has moved the resource out: there is nothing to clean.
     void taken_out() noexcept {
-        pool_guards<Executor>::use_of(place_->resource)->released_ = true;
+        guard_access::use_of(place_->resource)->released_ = true;
         spoil();
     }
 

@@ -135,7 +135,7 @@ guard<T, Executor> try_lend(pool_ptr<T, Executor> pool, std::source_location whe
     scope->set_spawned();
     scope->value_ = std::addressof(*lease);
     scope->park(lease_return<T, Executor>{scope, std::move(lease)});
-    return pool_guards<Executor>::template make<T>(scope_use<Executor>{scope});
+    return guard_access::make<guard<T, Executor>>(scope_use<Executor>{scope});
 }
 
 /// Waits in a queue of the pool.

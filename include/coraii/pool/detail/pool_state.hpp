@@ -147,7 +147,7 @@ public:
     // ---- jobs
 
     /// On the pool's executor: only from there may it be cancelled.
-    void began(place p, std::shared_ptr<signal> stop) noexcept;
+    void began(place p, shared_signal_ptr stop) noexcept;
     void opened(place p, guard<T, Executor> resource) noexcept;
     void passed(place p) noexcept;
     void failed(place p, const std::exception_ptr& error) noexcept;
@@ -213,7 +213,7 @@ private:
         waiter_ptr waiter{};
     };
     struct overdue {
-        std::shared_ptr<signal> stop;
+        shared_signal_ptr stop;
         waiter_ptr returning;
     };
 

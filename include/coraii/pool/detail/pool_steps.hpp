@@ -4,6 +4,7 @@
 
 #include "coraii/detail/clock.hpp"
 #include "coraii/detail/erased.hpp"
+#include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/place.hpp"
 #include "coraii/detail/scope_state.hpp"
 #include "coraii/detail/signal.hpp"
@@ -142,7 +143,7 @@ struct cleaned_place {
 
 template <class T, class Executor>
 void pool_state<T, Executor>::clean(place p) noexcept {
-    const scope_ptr<Executor> scope = pool_guards<Executor>::use_of(p->resource).take();
+    const scope_ptr<Executor> scope = guard_access::use_of(p->resource).take();
     using told = cleaned_place<T, Executor>;
     static_assert(erased<>::fits<told>, "there may be no memory left to wait in");
     scope->when_cleaned_.set(told{self(), p, scope.get()});
@@ -161,19 +162,21 @@ void pool_state<T, Executor>::start(place p, std::optional<exit_status> used) no
         if (!home) {
             return;
         }
-        const auto stop = std::make_shared<signal>();
+        const shared_signal_ptr stop{new shared_signal};
         if (opens) {
-            asio::co_spawn(*home, open_pooled<T, Executor>(own_frame{}, std::move(job), stop), job_end{stop});
+            asio::co_spawn(*home, open_pooled<T, Executor>(own_frame{}, std::move(job), stop),
+                           keeper_end<shared_signal>{signal::slot{stop->signal_}, stop});
         } else {
             asio::co_spawn(asio::any_io_executor{*home},
-                           try_pooled<T, Executor>(own_frame{}, std::move(job), stop, std::move(used)), job_end{stop});
+                           try_pooled<T, Executor>(own_frame{}, std::move(job), stop, std::move(used)),
+                           keeper_end<shared_signal>{signal::slot{stop->signal_}, stop});
         }
     } catch (...) {  // no memory: the job has failed
     }
 }
 
 template <class T, class Executor>
-void pool_state<T, Executor>::began(place p, std::shared_ptr<signal> stop) noexcept {
+void pool_state<T, Executor>::began(place p, shared_signal_ptr stop) noexcept {
     const std::lock_guard lock{mutex_};
     p->stop = std::move(stop);
     arm(p->due);

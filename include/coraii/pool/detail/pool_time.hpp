@@ -73,7 +73,7 @@ void pool_state<T, Executor>::on_time() noexcept {
         if (o.returning) {
             o.returning->tell(nullptr);
         }
-        o.stop->emit(asio::cancellation_type::terminal);
+        o.stop->signal_.emit(asio::cancellation_type::terminal);
     }
     for (;;) {
         std::optional<std::source_location> leak;
