@@ -173,6 +173,32 @@ TEST_CASE("Promise 6: the server is killed and started again", "[postgres][fault
     }(s, server, in_commit));
 }
 
+TEST_CASE("Promise 6: the server is killed, or frozen, at each phase", "[postgres][fault]") {
+    const bool frozen = GENERATE(false, true);
+    const auto when = GENERATE(phase{"begin", "BEGIN"}, phase{"query", "insert into t"},
+                               phase{"in transaction", "in_transaction"}, phase{"commit", "COMMIT"});
+    CAPTURE(frozen, when.name);
+    create_table();
+    const nothing_left_open at_the_end;
+    proxy between{postgres().directory()};
+    setting s{between.conninfo()};
+    s.run([](setting& set, proxy& on_the_way, bool freeze, phase p) -> awaitable<void> {
+        const auto strike = [freeze] { freeze ? postgres().freeze() : postgres().kill(); };
+        on_the_way.call(p.sent, strike);
+        const auto code = co_await insert_row(set.pool, 1);
+        CAPTURE(code.message());
+        const bool at_commit = std::string{p.sent} == "COMMIT";
+        if (at_commit) {
+            CHECK(code == sql_errc::commit_unknown);
+        } else {
+            CHECK((code == sql_errc::connection_lost || code == sql_errc::timeout));
+        }
+        freeze ? postgres().thaw() : postgres().start();
+        co_await recovers(set.pool);
+        CHECK(rows(1) <= (at_commit && freeze ? 1 : 0));  // a COMMIT that is unknown may have been done
+    }(s, between, frozen, when));
+}
+
 TEST_CASE("Promise 6: the server is frozen, and goes on", "[postgres][fault]") {
     create_table();
     const nothing_left_open at_the_end;

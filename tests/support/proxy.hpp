@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <list>
 #include <mutex>
 #include <netinet/in.h>
@@ -21,6 +22,7 @@
 #include <sys/un.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace test {
@@ -87,6 +89,12 @@ public:
         const std::lock_guard lock{mutex_};
         planned_ = how;
         trigger_ = std::move(text);
+    }
+    /// Calls `f`, once, when a client sends `text`, before it is passed on.
+    void call(std::string text, std::function<void()> f) {
+        const std::lock_guard lock{mutex_};
+        trigger_ = std::move(text);
+        call_ = std::move(f);
     }
     /// All connections, now.
     void fail_now(fault how) {
@@ -185,8 +193,11 @@ private:
             return;
         }
         const std::string_view text{data, static_cast<std::size_t>(n)};
-        if (l.now == fault::none && planned_ != fault::none && !trigger_.empty() && text.find(trigger_) != text.npos) {
+        if (l.now == fault::none && !trigger_.empty() && text.find(trigger_) != text.npos) {
             l.now = planned_;
+            if (const auto f = std::exchange(call_, nullptr)) {
+                f();
+            }
         }
         if (l.now == fault::none || l.now == fault::lose_answer) {
             pass(l.server, text);
@@ -222,6 +233,7 @@ private:
     std::list<line> lines_;
     fault planned_ = fault::none;
     std::string trigger_;
+    std::function<void()> call_;
     bool stopping_ = false;
     std::thread thread_;
 };
