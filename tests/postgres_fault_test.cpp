@@ -164,7 +164,8 @@ TEST_CASE("Promise 6: the server is killed and started again", "[postgres][fault
             pg.kill();
         }
         const auto down = co_await insert_row(set.pool, 2);
-        CHECK(down == coraii::errc::pool_timeout);
+        // A server process that is not quite dead yet has not closed its connection.
+        CHECK((down == coraii::errc::pool_timeout || down == sql_errc::connection_lost));
         pg.start();
         co_await recovers(set.pool);
         CHECK(rows(1) == 0);
