@@ -15,7 +15,6 @@
 #include <boost/asio/execution.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <condition_variable>
 #include <exception>
@@ -61,8 +60,7 @@ public:
     void cancel() noexcept override {
         const std::lock_guard lock{mutex_};
         if (!running_ || policy_ == on_cancel::leave) {
-            tell(std::make_exception_ptr(
-                boost::system::system_error(boost::system::error_code{asio::error::operation_aborted})));
+            tell(make_error(asio::error::operation_aborted));
         }
     }
 

@@ -7,6 +7,7 @@
 #include "coraii/detail/erased.hpp"
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/registry.hpp"
+#include "coraii/error.hpp"
 #include "coraii/pool/detail/pool_lease.hpp"
 
 #include <boost/asio/associated_cancellation_slot.hpp>
@@ -16,7 +17,6 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution.hpp>
 #include <boost/asio/query.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <exception>
 #include <list>
