@@ -386,8 +386,7 @@ private:
     std::unique_ptr<timer> deadline_;
     std::atomic<bool> starting_{false};
     std::atomic<bool> spawned_{false};  // the keeper: from then on it answers for the scope
-    bool left_ = false;
-    bool waited_ = false;
+    bool left_ = false, waited_ = false;
     bool detached_ = false;  // from the coroutine that awaited it inline
     scope_ptr<Executor> owner_;  // itself, then: the executor may drop the cleanup, and the context must find it
     bool last_turn_ = false;
