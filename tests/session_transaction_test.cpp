@@ -64,7 +64,7 @@ TEMPLATE_TEST_CASE("Promise 3: a body that is cancelled, between statements or i
         co_await coraii::with(coraii::open_session(setting.pool),
                               [](auto& session) -> awaitable<void> { co_await create(session); });
         gate begun{setting.context};
-        auto work = coraii::with(coraii::open_session(setting.pool), [&](auto& session) {
+        auto work = coraii::with(coraii::open_session(setting.pool), [](auto& session) {
             return coraii::with(coraii::begin_transaction(session), [&](auto& tx) -> awaitable<void> {
                 co_await tx.execute("insert into t values (1)");
                 begun.open();
@@ -144,13 +144,9 @@ TEMPLATE_TEST_CASE("Promise 2: a cancel at any moment of BEGIN leaves nothing op
                    CORAII_TEST_DATABASES) {
     sql_setting<TestType> s{{.max_size = 1}};
     s.run([](auto& setting) -> awaitable<void> {
-        int begun = 0;
         for (int turns = 0; turns < 40; ++turns) {
-            auto work = coraii::with(coraii::open_session(setting.pool), [&](auto& session) {
-                return coraii::with(coraii::begin_transaction(session), [&](auto&) -> awaitable<void> {
-                    ++begun;
-                    co_await forever();
-                });
+            auto work = coraii::with(coraii::open_session(setting.pool), [](auto& session) {
+                return coraii::with(coraii::begin_transaction(session), [](auto&) { return forever(); });
             });
             task user{setting.context, std::move(work), slot::connected};
             for (int i = 0; i < turns; ++i) {
