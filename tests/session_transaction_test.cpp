@@ -64,7 +64,7 @@ TEMPLATE_TEST_CASE("Promise 3: a body that is cancelled, between statements or i
         co_await coraii::with(coraii::open_session(setting.pool),
                               [](auto& session) -> awaitable<void> { co_await create(session); });
         gate begun{setting.context};
-        auto work = coraii::with(coraii::open_session(setting.pool), [](auto& session) {
+        auto work = coraii::with(coraii::open_session(setting.pool), [&](auto& session) {
             return coraii::with(coraii::begin_transaction(session), [&](auto& tx) -> awaitable<void> {
                 co_await tx.execute("insert into t values (1)");
                 begun.open();
