@@ -189,12 +189,12 @@ TEST_CASE("G12: dropping a guard needs no memory, here or on another thread", "[
 TEST_CASE("G12: where the executor's queue has no memory, the context cleans up in the end", "[allocation]") {
     bool cleaned = false;
     {
-        asio::io_context context;
         const auto scope = [&]() -> coraii::async_scope<int> {
             int n = 0;
             co_yield n;
             cleaned = true;
         };
+        asio::io_context context;
         auto future = scope()(asio::bind_executor(asio::make_strand(context), asio::use_future));
         context.run_for(10ms);
         auto g = future.get();

@@ -370,7 +370,6 @@ TEST_CASE("temp_file: it has a name and can be written and read, and is removed"
     const auto how = GENERATE(0, 1, 2, 3, 4);
     const scratch dir;
     {
-        asio::io_context context;
         const auto use = [&](file& f) -> awaitable<void> {
             CHECK(f.path().parent_path() == dir.path());
             CHECK(mode_of(f.path()) == 0600);
@@ -401,6 +400,7 @@ TEST_CASE("temp_file: it has a name and can be written and read, and is removed"
                 }
             }
         };
+        asio::io_context context;
         task t{context, work(), s};
         if (how == 2) {
             context.run_for(50ms);
@@ -419,7 +419,6 @@ TEST_CASE("temp_directory: it is removed with all that is in it, and symlinks in
     const scratch dir;
     spit(dir / "kept", "text");
     {
-        asio::io_context context;
         const auto work = [&]() -> awaitable<void> {
             co_await with(coraii::temp_directory(dir.path()), [&](fs::path& path) -> awaitable<void> {
                 CHECK(path.parent_path() == dir.path());
@@ -432,6 +431,7 @@ TEST_CASE("temp_directory: it is removed with all that is in it, and symlinks in
                 }
             });
         };
+        asio::io_context context;
         task t{context, work(), s};
         if (context_dies) {
             context.run_for(50ms);

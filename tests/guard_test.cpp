@@ -736,7 +736,6 @@ TEST_CASE("G13: a scope in the cleanup of a dying context is never started, and 
     events log;
     coraii::guard<int> kept;
     {
-        asio::io_context context;
         const auto scope = [&]() -> coraii::async_scope<int> {
             int n = 0;
             co_yield n;
@@ -746,6 +745,7 @@ TEST_CASE("G13: a scope in the cleanup of a dying context is never started, and 
                                   [](item&) -> awaitable<void> { co_return; });
             log.push_back("never");
         };
+        asio::io_context context;
         task t{context, [](auto& open, auto& g) -> awaitable<void> { g = co_await open(); }(scope, kept), s};
         context.run_for(10ms);
     }

@@ -188,12 +188,12 @@ TEST_CASE("G13: a context that dies while the pool opens or holds the resource c
         may_open.set_value();
     }
     {
-        asio::io_context context;
         const auto open = [&] {
             log.push("opening");
             may_open.get_future().wait();
             return 1;
         };
+        asio::io_context context;
         const auto close = [&](int&, coraii::exit_status why) { log.push(why.can_await() ? "?" : "closed"); };
         const auto work = [&]() -> awaitable<void> {
             co_await coraii::with(coraii::offload(pool, open, close), [&](int&) -> awaitable<void> {

@@ -377,7 +377,6 @@ TEST_CASE("G13: a context that dies during setup or cleanup unwinds the scope's 
     CAPTURE(s, in_cleanup);
     events log;
     {
-        asio::io_context context;
         const auto scope = [&]() -> coraii::async_scope<int> {
             const auto note = std::shared_ptr<void>(nullptr, [&](void*) { log.push_back("locals"); });
             if (!in_cleanup) {
@@ -391,6 +390,7 @@ TEST_CASE("G13: a context that dies during setup or cleanup unwinds the scope's 
         const auto work = [&]() -> awaitable<void> {
             co_await coraii::with(scope(), [](int&) -> awaitable<void> { co_return; });
         };
+        asio::io_context context;
         task t{context, work(), s};
         context.run_for(10ms);
     }
@@ -448,7 +448,6 @@ TEST_CASE("G13: a context that dies while with waits for a hold still cleans", "
     events log;
     coraii::scope_hold hold;
     {
-        asio::io_context context;
         const auto scope = [&]() -> coraii::async_scope<int> {
             coraii::scope_handle self = co_await coraii::this_scope;
             hold = self.hold();
@@ -461,6 +460,7 @@ TEST_CASE("G13: a context that dies while with waits for a hold still cleans", "
             co_await coraii::with(scope(), [](int&) -> awaitable<void> { co_return; });
             co_await forever();
         };
+        asio::io_context context;
         task t{context, work(), s};
         context.run_for(10ms);
     }
@@ -472,7 +472,6 @@ TEST_CASE("G13: a coroutine that has a handle to itself does not outlive the con
     const auto s = GENERATE(slot::none, slot::connected);
     bool destroyed = false;
     {
-        asio::io_context context;
         const auto scope = [&]() -> coraii::async_scope<coraii::scope_handle> {
             const auto local = std::shared_ptr<void>(nullptr, [&](void*) { destroyed = true; });
             coraii::scope_handle self = co_await coraii::this_scope;
@@ -482,6 +481,7 @@ TEST_CASE("G13: a coroutine that has a handle to itself does not outlive the con
         const auto work = [&]() -> awaitable<void> {
             co_await coraii::with(scope(), [](coraii::scope_handle&) { return forever(); });
         };
+        asio::io_context context;
         task t{context, work(), s};
         context.run_for(10ms);
     }
@@ -497,7 +497,6 @@ TEST_CASE("G13, G15: in a dying context a coroutine's scopes are cleaned innermo
         ~noting() { log->push_back("the body's frame is gone"); }
     };
     {
-        asio::io_context context;
         const auto work = [&]() -> awaitable<void> {
             auto session = co_await make(form::co_yielded, log, "session");
             co_await coraii::with(make(form::pair, log, "transaction"), [&](item&) -> awaitable<void> {
@@ -511,6 +510,7 @@ TEST_CASE("G13, G15: in a dying context a coroutine's scopes are cleaned innermo
                 }
             });
         };
+        asio::io_context context;
         task t{context, work(), s};
         for (int i = 0; i < 20; ++i) {
             context.poll_one();
@@ -525,12 +525,12 @@ TEST_CASE("G13: in a dying context guards that no coroutine holds are cleaned ne
     events log;
     coraii::guard<item> first, second;
     {
-        asio::io_context context;
         const auto open = [&]() -> awaitable<void> {
             first = co_await make(form::co_yielded, log, "first");
             second = co_await make(form::pair, log, "second");
             co_await forever();
         };
+        asio::io_context context;
         task t{context, open(), slot::connected};
         context.poll();
     }
@@ -551,12 +551,12 @@ TEST_CASE("G13, G15: in a dying context a scope outlives coroutines that await o
         co_await asio::co_spawn(co_await asio::this_coro::executor, self(self, depth - 1), asio::deferred);
     };
     {
-        asio::io_context context;
         const auto work = [&]() -> awaitable<void> {
             auto g = co_await make(form::co_yielded, log, "a");
             const user_of u{&log};
             co_await nested(nested, 40);
         };
+        asio::io_context context;
         task t{context, work(), slot::none};
         context.poll();
     }
