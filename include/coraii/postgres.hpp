@@ -6,8 +6,8 @@
 
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/file/detail/file_scope.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/postgres/detail/pg_exchange.hpp"
 #include "coraii/postgres/detail/pg_link.hpp"

@@ -6,10 +6,11 @@
 
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/outside.hpp"
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/file/detail/file_scope.hpp"
-#include "coraii/file/detail/worker_pool.hpp"
 #include "coraii/guard.hpp"
+#include "coraii/offload.hpp"
 #include "coraii/session/connection.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/rows.hpp"
@@ -154,7 +155,7 @@ inline async_scope<sqlite::connection> connect_sqlite(std::string path, sqlite::
     co_await use_sqlite(own_frame{}, workers, database, std::move(open));
     sqlite::connection opened{std::move(self), workers, database, std::move(path)};
     const exit_status why = co_yield opened;
-    co_await close_on_worker(workers, database, why);
+    co_await close_outside<asio::any_io_executor>(own_frame{}, workers, database, why, on_cancel::leave);
 }
 
 }  // namespace coraii::detail

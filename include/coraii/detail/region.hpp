@@ -102,17 +102,15 @@ public:
     /// It will not end: its coroutine is destroyed. What was dropped is cleaned as outside of regions; only the region
     /// around this one waits.
     void body_destroyed() noexcept {
-        {
-            std::unique_lock lock{mutex_};
-            abandoned_ = true;
-            open_.store(false);
-            region* const around = open_around(outer_.get());
-            if ((dropped_.first != nullptr || abandoned_inside_ != 0) && around != nullptr &&
-                around->wait_for_abandoned()) {
-                waits_for_us_.reset(around);
-            }
-            go_on(std::move(lock), deliver::posted);
+        std::unique_lock lock{mutex_};
+        abandoned_ = true;
+        open_.store(false);
+        region* const around = open_around(outer_.get());
+        if ((dropped_.first != nullptr || abandoned_inside_ != 0) && around != nullptr &&
+            around->wait_for_abandoned()) {
+            waits_for_us_.reset(around);
         }
+        go_on(std::move(lock), deliver::posted);
         report(nullptr);
         when_over_.forget();
     }

@@ -79,6 +79,13 @@ sql_value to_sql_value(T&& from) {
     }
 }
 
+/// For a statement that takes so many parameters, and was given another number of values.
+inline sql_error wrong_parameter_count(std::size_t given, std::size_t takes, std::string statement) {
+    return sql_error{sql_errc::wrong_parameter_count,
+                     {.message = std::to_string(given) + " values for " + std::to_string(takes) + " parameters",
+                      .statement = std::move(statement)}};
+}
+
 /// The whole text as a number; nothing if it is none, or not in T's range.
 template <class T>
 std::optional<T> parsed(std::string_view text) {

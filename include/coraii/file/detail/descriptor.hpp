@@ -6,8 +6,8 @@
 #error "coraii/file.hpp is for POSIX systems"
 #endif
 
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
-#include "coraii/file/detail/worker_pool.hpp"
 
 #include <boost/asio/error.hpp>
 #include <boost/system/error_code.hpp>

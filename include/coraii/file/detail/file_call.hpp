@@ -3,10 +3,10 @@
 #define CORAII_FILE_DETAIL_FILE_CALL_HPP
 
 #include "coraii/detail/outside.hpp"
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/error.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_state.hpp"
-#include "coraii/file/detail/worker_pool.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/append.hpp>

@@ -5,17 +5,15 @@
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/outside.hpp"
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/file/detail/descriptor.hpp"
-#include "coraii/file/detail/worker_pool.hpp"
 #include "coraii/file/handle.hpp"
 #include "coraii/offload.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/execution_context.hpp>
-#include <boost/asio/query.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <cstdint>
@@ -50,10 +48,6 @@ inline std::string random_digits() {
 }
 
 inline constexpr int most_names = 100;  // tried, before EEXIST is an error
-
-inline worker_executor workers_of(const asio::any_io_executor& executor) {
-    return worker_service::workers(asio::query(executor, asio::execution::context));
-}
 
 /// Awaits `f()` on a worker. Cancelled, it is left alone.
 template <class F>

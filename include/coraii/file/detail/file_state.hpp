@@ -3,9 +3,9 @@
 #define CORAII_FILE_DETAIL_FILE_STATE_HPP
 
 #include "coraii/detail/registry.hpp"
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_ring.hpp"
-#include "coraii/file/detail/worker_pool.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/buffer.hpp>

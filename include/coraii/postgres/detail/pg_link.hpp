@@ -4,7 +4,7 @@
 
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/registry.hpp"
-#include "coraii/file/detail/worker_pool.hpp"
+#include "coraii/detail/worker_pool.hpp"
 #include "coraii/postgres/detail/pg_error.hpp"
 #include "coraii/postgres/options.hpp"
 #include "coraii/session/error.hpp"

@@ -121,10 +121,7 @@ private:
 
     void send(const sql_query& query, const pg_statement& statement, bool row_by_row) {
         if (query.parameters.size() != statement.parameters) {
-            throw sql_error{sql_errc::wrong_parameter_count,
-                            {.message = std::to_string(query.parameters.size()) + " values for " +
-                                        std::to_string(statement.parameters) + " parameters",
-                             .statement = query.statement}};
+            throw wrong_parameter_count(query.parameters.size(), statement.parameters, query.statement);
         }
         const pg_parameters values{query.parameters};
         link_->check_sent(PQsendQueryPrepared(link_->handle(), statement.name.c_str(), values.count(), values.values(),

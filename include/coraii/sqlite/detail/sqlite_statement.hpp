@@ -55,10 +55,7 @@ public:
 
     void bind(const std::vector<sql_value>& values) {
         if (values.size() != parameters_) {
-            throw sql_error{sql_errc::wrong_parameter_count,
-                            {.message = std::to_string(values.size()) + " values for " + std::to_string(parameters_) +
-                                        " parameters",
-                             .statement = text()}};
+            throw wrong_parameter_count(values.size(), parameters_, text());
         }
         for (std::size_t i = 0; i < numbers_.size(); ++i) {
             const auto to = static_cast<int>(i + 1);

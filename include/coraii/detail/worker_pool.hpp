@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_FILE_DETAIL_WORKER_POOL_HPP
-#define CORAII_FILE_DETAIL_WORKER_POOL_HPP
+#ifndef CORAII_DETAIL_WORKER_POOL_HPP
+#define CORAII_DETAIL_WORKER_POOL_HPP
 
 #include "coraii/detail/erased.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution.hpp>
 #include <boost/asio/execution_context.hpp>
+#include <boost/asio/query.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <condition_variable>
@@ -217,6 +219,10 @@ private:
 
     std::shared_ptr<worker_pool> pool_ = std::make_shared<worker_pool>();
 };
+
+inline worker_executor workers_of(const asio::any_io_executor& executor) {
+    return worker_service::workers(asio::query(executor, asio::execution::context));
+}
 
 }  // namespace detail
 }  // namespace coraii
