@@ -47,7 +47,7 @@ class scope_promise : public frame_promise<void, Executor> {
 public:
     async_scope<T, Executor> get_return_object(std::source_location where = std::source_location::current()) {
         static_assert(alignof(scope_promise) == alignof(typename base::asio_base));
-        scope_ptr<Executor> state{new scope_state<Executor>};
+        scope_ptr<Executor> state{new scope_state<Executor>, false};
         state->where_ = where;
         state->coroutine_ = base::get_return_object();
         state_ = state.get();

@@ -62,6 +62,7 @@ asio::awaitable<std::add_pointer_t<T>, Executor> enter_stack(own_frame, basic_ex
     scope_use<Executor> use{scope_access::take(scope)};
     const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
     const Executor executor = co_await asio::this_coro::executor;
+    use->guarded_ = true;
     co_await enter_kept(*use.get(), executor, caller);
     if (use->error_) {
         std::rethrow_exception(std::exchange(use->error_, nullptr));
@@ -212,7 +213,8 @@ private:
         make_room();
         detail::scope_access::made_at(scope, where);
         detail::scope_use<Executor> use{detail::scope_access::take(scope)};
-        use->start_keeper(executor_);
+        use->guarded_ = true;
+        use->start_kept(executor_, detail::where_we_are::anywhere);
         if (use->error_) {
             std::rethrow_exception(use->error_);
         }

@@ -14,6 +14,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/system/result.hpp>
 
+#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <functional>
@@ -45,33 +46,52 @@ struct use_in_with {
     }
 };
 
+/// `co_await start_inline{state}`: begins in the coroutine's own thread, if nobody can cancel that.
+template <class Executor>
+struct start_inline {
+    scope_state<Executor>& state;
+
+    template <class Promise>
+    auto await_in(Promise& promise) const {
+        struct awaiter {
+            scope_state<Executor>& state;
+            typename Promise::asio_base& promise;
+
+            bool await_ready() const noexcept { return true; }
+            void await_suspend(std::coroutine_handle<>) const noexcept {}
+            bool await_resume() const {
+                const auto caller = promise.await_transform(asio::this_coro::cancellation_state).await_resume();
+                if (caller.slot().is_connected() || !state.inline_possible()) {
+                    return false;
+                }
+                state.start(promise.await_transform(asio::this_coro::executor).await_resume());
+                return true;
+            }
+        };
+        return awaiter{state, promise};
+    }
+};
+
 /// One scope around one body. Everything `with` promises happens here.
 template <class R, class T, class Executor, class Body>
 asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scope, Body body) {
     const scope_ptr<Executor> state = scope_access::take(scope);
-    const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
-    const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
-    const Executor executor = co_await asio::this_coro::executor;
-
     // A keeper shields the cleanup. Where nobody can cancel us, there is nothing to shield it from.
-    const bool kept = caller.slot().is_connected() || !state->inline_possible();
+    const bool kept = !co_await start_inline<Executor>{*state};
     use_in_with<Executor> use{*state, kept};
     if (kept) {
+        const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
+        const Executor executor = co_await asio::this_coro::executor;
         co_await enter_kept(*state, executor, caller);
         if (state->error_) {
             std::rethrow_exception(std::exchange(state->error_, nullptr));
         }
     } else {
-        state->start(executor);
-        std::exception_ptr setup_error;
-        try {
-            co_await run_coroutine<Executor>{*state};
-        } catch (...) { setup_error = std::current_exception(); }
-        co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);  // setup's setting is its own
+        std::exception_ptr setup_error = co_await run_coroutine<Executor>{*state};
         if (!state->paused_) {
             std::rethrow_exception(setup_error ? setup_error : make_error(errc::no_value));
         }
-        state->opened(false);
+        state->opened_inline();
     }
 
     pending_result<R> result;
@@ -101,13 +121,8 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
             co_await until{[] { return false; },
                            [&state](auto handler) { state->park_until_unheld(std::move(handler)); }};
         }
-        const bool as_the_body_left_it = co_await asio::this_coro::throw_if_cancelled();
-        std::exception_ptr cleanup_error;
-        try {
-            co_await run_coroutine<Executor>{*state};
-        } catch (...) { cleanup_error = std::current_exception(); }
-        co_await asio::this_coro::throw_if_cancelled(as_the_body_left_it);
-        state->finish(std::move(cleanup_error));
+        std::exception_ptr cleanup_error = co_await run_coroutine<Executor>{*state};
+        state->finish_inline(std::move(cleanup_error));
     }
     use.over = true;
 

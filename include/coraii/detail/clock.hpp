@@ -2,6 +2,7 @@
 #ifndef CORAII_DETAIL_CLOCK_HPP
 #define CORAII_DETAIL_CLOCK_HPP
 
+#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/wait_traits.hpp>
 
 #include <chrono>
@@ -51,5 +52,12 @@ struct boost::asio::wait_traits<coraii::detail::clock> {
         return to_wait_duration(at - clock::now());
     }
 };
+
+namespace coraii::detail {
+
+template <class Executor>
+using timer_on = boost::asio::basic_waitable_timer<clock, boost::asio::wait_traits<clock>, Executor>;
+
+}  // namespace coraii::detail
 
 #endif

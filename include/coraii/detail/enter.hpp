@@ -81,6 +81,7 @@ struct initiate_enter {
             });
             return;
         }
+        state->guarded_ = true;
         state->cancellable_ = asio::get_associated_cancellation_slot(handler).is_connected();
         when_opened(
             *state, handler_type(std::forward<Handler>(handler)),
@@ -92,7 +93,7 @@ struct initiate_enter {
                     std::move(waiting)(std::move(error), std::move(guard));
                 };
             });
-        state->start_keeper(executor);
+        state->start_kept(executor, where_we_are::anywhere);
         state->when_opened_.asked();
     }
 };
@@ -103,7 +104,7 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
     const auto before = caller.cancelled();
     state.cancellable_ = caller.slot().is_connected();
     return until{[&state, executor] {
-                     state.start_keeper(executor);
+                     state.start_kept(executor, where_we_are::on_it);
                      return state.when_opened_.has_happened();
                  },
                  [&state, caller, before](auto handler) {
@@ -121,7 +122,7 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
 template <class Executor>
 auto leave_kept(scope_state<Executor>& state, exit_status status) {
     return until{[&state, status = std::move(status)]() mutable {
-                     return !state.leave(std::move(status), true) || state.when_cleaned_.has_happened();
+                     return !state.leave(std::move(status), true, where_we_are::on_it) || state.when_cleaned_.has_happened();
                  },
                  [&state](auto handler) {
                      state.when_cleaned_.set(resume(std::move(handler)));

@@ -44,6 +44,11 @@ public:
     ~erased() { reset(); }
 
     explicit operator bool() const noexcept { return held_ != nullptr; }
+    void reset() noexcept {
+        if (held_ != nullptr) {
+            std::exchange(held_, nullptr)->destroy();
+        }
+    }
 
     /// Nothing is held any more when the function is called.
     void operator()(Args... args) && {
@@ -90,11 +95,6 @@ private:
 
     holder* move_to(void* place) noexcept {
         return held_ != nullptr ? std::exchange(held_, nullptr)->move_to(place) : nullptr;
-    }
-    void reset() noexcept {
-        if (held_ != nullptr) {
-            std::exchange(held_, nullptr)->destroy();
-        }
     }
 
     holder* held_ = nullptr;

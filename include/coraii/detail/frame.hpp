@@ -54,18 +54,24 @@ public:
         }
     }
 
+    bool throws_if_cancelled() {
+        return this->asio_base::await_transform(asio::this_coro::throw_if_cancelled()).await_resume();
+    }
+    void throw_if_cancelled(bool value) {
+        this->asio_base::await_transform(asio::this_coro::throw_if_cancelled(value)).await_resume();
+    }
+
     /// `asio_base::await_transform(op)`, also where a cancel was latched: then Asio would throw instead of awaiting.
     template <class Op>
     auto shielded_transform(Op& op) {
         struct restore {
-            asio_base& promise;
+            frame_promise& promise;
             bool value;
-            ~restore() { promise.await_transform(asio::this_coro::throw_if_cancelled(value)).await_resume(); }
+            ~restore() { promise.throw_if_cancelled(value); }
         };
-        asio_base& base = *this;
-        const restore at_return{base, base.await_transform(asio::this_coro::throw_if_cancelled()).await_resume()};
-        base.await_transform(asio::this_coro::throw_if_cancelled(false)).await_resume();
-        return base.await_transform(std::move(op));
+        const restore at_return{*this, throws_if_cancelled()};
+        throw_if_cancelled(false);
+        return this->asio_base::await_transform(std::move(op));
     }
 };
 

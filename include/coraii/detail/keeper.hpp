@@ -3,11 +3,10 @@
 #define CORAII_DETAIL_KEEPER_HPP
 
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/scope_state.hpp"
 
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/cancellation_state.hpp>
-#include <boost/asio/this_coro.hpp>
 
 #include <coroutine>
 #include <exception>
@@ -15,29 +14,38 @@
 
 namespace coraii::detail {
 
-/// `co_await run_coroutine{state}`: runs the scope's coroutine as a child until it pauses or ends. What it threw is
-/// thrown here.
+/// `co_await run_coroutine{state}`: runs the scope's coroutine as a child until it pauses or ends, and gives what it
+/// threw. What it makes of `throw_if_cancelled` is its own.
 template <class Executor>
 struct run_coroutine {
     scope_state<Executor>& state;
 
     template <class Promise>
-    auto await_in(Promise&) const {
+    auto await_in(Promise& promise) const {
         struct awaiter {
             scope_state<Executor>& state;
+            Promise& promise;
+            bool throws_if_cancelled = false;
 
-            bool await_ready() const noexcept { return false; }
+            bool await_ready() noexcept {
+                throws_if_cancelled = promise.throws_if_cancelled();
+                return false;
+            }
             void await_suspend(std::coroutine_handle<Promise> self) const {
                 state.coroutine_.await_suspend(
                     std::coroutine_handle<typename Promise::asio_base>::from_address(self.address()));
             }
-            void await_resume() const {
+            std::exception_ptr await_resume() const {
+                promise.throw_if_cancelled(throws_if_cancelled);
                 if (!state.paused_) {
-                    state.coroutine_.await_resume();  // destroys the frame, and rethrows
+                    try {
+                        state.coroutine_.await_resume();  // destroys the frame, and rethrows
+                    } catch (...) { return std::current_exception(); }
                 }
+                return nullptr;
             }
         };
-        return awaiter{state};
+        return awaiter{state, promise};
     }
 };
 
@@ -95,55 +103,25 @@ struct until {
 template <class Ready, class Initiate>
 until(Ready, Initiate) -> until<Ready, Initiate>;
 
-/// The cancellation filter of a cleanup. It has no state, as Asio's own: a coroutine that changes its filter for one of
-/// the same size takes no memory for that, and could not be told if there were none.
-struct only_the_deadline {
-    asio::cancellation_type operator()(asio::cancellation_type type) const noexcept {
-        return (type & by_deadline) == by_deadline ? asio::cancellation_type::terminal : asio::cancellation_type::none;
-    }
-};
-static_assert(std::is_empty_v<only_the_deadline>);
-
-/// The coroutine that keeps a scope: it awaits setup, is parked while the resource is in use, and awaits the cleanup.
+/// The coroutine thread of a setup.
 template <class Executor>
-asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first) {
-    const scope_ptr<Executor> state = kept.state;
-    state->set_spawned();  // in a context's last turn, it may be over before it is back from being spawned
-    std::exception_ptr error;
-    if (first == keep_from::setup) {
-        if (state->cancellable_) {
-            // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
-            co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
-        }
-        try {
-            co_await run_coroutine<Executor>{*state};
-        } catch (...) { error = std::current_exception(); }
-        if (!state->paused_) {
-            // Asio lets a coroutine that has not waited for anything wait before it ends, and a cancel would throw there.
-            co_await asio::this_coro::throw_if_cancelled(false);
-            kept.state = nullptr;
-            state->setup_failed(std::move(error));
-            co_return;
-        }
-        if (state->cancellable_) {
-            // Forget a cancel that came too late, also if it is still on its way here: it would stop the cleanup.
-            co_await asio::this_coro::reset_cancellation_state(only_the_deadline{},
-                                                               asio::enable_terminal_cancellation());
-        }
-        co_await until{[] { return false; }, [&state](auto handler) { state->park(std::move(handler)); }};
-    } else if (!state->claim_cleanup()) {
-        kept.state = nullptr;
-        co_return;
-    }
-    if (state->released_) {
-        state->destroy_coroutine();
+thread_main<Executor> set_up(own_frame, kept_scope<Executor> kept) {
+    std::exception_ptr error = co_await run_coroutine<Executor>{*kept.state};
+    const scope_ptr<Executor> state = std::move(kept.state);
+    if (state->paused_) {
+        state->kept_opened();
     } else {
-        state->start_deadline();
-        try {
-            co_await run_coroutine<Executor>{*state};
-        } catch (...) { error = std::current_exception(); }
+        state->setup_failed(std::move(error));
     }
-    kept.state = nullptr;
+}
+
+/// The coroutine thread of a cleanup. It is made before setup; until it runs, the scope is not its business.
+template <class Executor>
+thread_main<Executor> clean_up(own_frame, scope_state<Executor>& scope) {
+    kept_scope<Executor> kept{scope_ptr<Executor>{&scope}};
+    scope.start_deadline();
+    std::exception_ptr error = co_await run_coroutine<Executor>{scope};
+    const scope_ptr<Executor> state = std::move(kept.state);
     state->finish(std::move(error));
 }
 

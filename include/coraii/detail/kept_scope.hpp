@@ -2,16 +2,19 @@
 #ifndef CORAII_DETAIL_KEPT_SCOPE_HPP
 #define CORAII_DETAIL_KEPT_SCOPE_HPP
 
+#include "coraii/detail/coroutine_thread.hpp"
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/registry.hpp"
 #include "coraii/detail/signal.hpp"
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <exception>
+#include <type_traits>
 #include <utility>
 
 namespace coraii::detail {
@@ -22,21 +25,23 @@ class scope_state;
 template <class Executor>
 using scope_ptr = boost::intrusive_ptr<scope_state<Executor>>;
 
-enum class keep_from : bool { setup, cleanup };
+/// Where the caller of a function that is to run something on an executor is.
+enum class where_we_are : bool { on_it, anywhere };
 
-/// What a `cleanup_timeout` cancels with. No user's cancel has the upper bit, for it passes a filter on its way.
-inline constexpr asio::cancellation_type by_deadline =
-    asio::cancellation_type::terminal | static_cast<asio::cancellation_type>(1U << 31U);
+/// An executor that keeps its context running.
+template <class Executor>
+using tracked_t = std::decay_t<typename asio::prefer_result<Executor, asio::execution::outstanding_work_t::tracked_t>::type>;
 
-/// A keeper's part in a scope. A parameter of it, so that it also tells of a keeper destroyed before its first step.
+/// What a coroutine thread answers for: a scope whose setup or cleanup it runs. It tells of one that is destroyed on the
+/// way; as a parameter of its coroutine, also before that has begun.
 template <class Executor>
 struct kept_scope {
     explicit kept_scope(scope_ptr<Executor> scope) noexcept : state{std::move(scope)} {}
     kept_scope(kept_scope&& other) noexcept : state{std::move(other.state)} {}
     kept_scope& operator=(kept_scope&&) = delete;
     ~kept_scope() {
-        if (state && state->spawned()) {
-            state->cut_short();
+        if (state) {
+            state->thread_dropped();
         }
     }
 
@@ -44,7 +49,9 @@ struct kept_scope {
 };
 
 template <class Executor>
-asio::awaitable<void, Executor> keep_scope(own_frame, kept_scope<Executor> kept, keep_from first);
+thread_main<Executor> set_up(own_frame, kept_scope<Executor> kept);
+template <class Executor>
+thread_main<Executor> clean_up(own_frame, scope_state<Executor>& scope);
 
 /// What a keeper is spawned with: its cancellation slot, and the owner of the signal, which Asio uses to the very end.
 /// It is called where the keeper ends, which takes no memory: the end of a cleanup must not need any.

@@ -90,6 +90,13 @@ public:
         }
     }
 
+    /// Lists a scope if it is not.
+    void list(scope_record& record) {
+        if (!record.listed_.load()) {
+            add(record);
+        }
+    }
+
     void remove(scope_record& record) noexcept {
         if (record.listed_.load()) {
             const std::lock_guard lock{mutex_};

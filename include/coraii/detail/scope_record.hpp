@@ -67,10 +67,13 @@ struct scope_record : recycled {
         record->references_.fetch_add(1, std::memory_order_relaxed);
     }
     friend void intrusive_ptr_release(scope_record* record) noexcept {
-        if (record->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        if (record->is_only_reference() || record->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
             delete record;
         }
     }
+
+    /// Nobody but the caller can change that, so it saves the cost of an atomic exchange.
+    bool is_only_reference() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
 
     std::atomic<scope_phase> phase_{scope_phase::made};
     std::atomic<unsigned> holds_{1};
@@ -93,7 +96,7 @@ private:
     bool over_ = false;  // its own cleanup
 
     friend class registry;
-    std::atomic<unsigned> references_{0};
+    std::atomic<unsigned> references_{1};  // its maker's
     std::atomic<bool> listed_{false};
     std::atomic<std::uint64_t> opened_as_{std::numeric_limits<std::uint64_t>::max()};  // the n-th of its context
     scope_record* older_ = nullptr;

@@ -3,6 +3,7 @@
 #define CORAII_DETAIL_SCOPE_STATE_HPP
 
 #include "coraii/detail/clock.hpp"
+#include "coraii/detail/coroutine_thread.hpp"
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/place.hpp"
@@ -16,12 +17,12 @@
 
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/cancellation_type.hpp>
-#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/execution.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <atomic>
@@ -44,28 +45,46 @@ namespace coraii::detail {
 template <class Executor>
 class scope_state final : public scope_record {
 public:
-    using timer = asio::basic_waitable_timer<clock, asio::wait_traits<clock>, Executor>;
-
     // ---- starting
 
     /// Setup begins, in the caller's own coroutine if not in a keeper.
     void start(const Executor& executor) {
         executor_.emplace(executor);
         registry_ = &registry::of(asio::query(executor, asio::execution::context));
-        phase_.store(scope_phase::setting_up);
+        phase_.store(scope_phase::setting_up, std::memory_order_release);
         if (registry_->tracking()) {
             registry_->add(*this);
         }
     }
 
-    /// Setup in a keeper of its own. The caller has set the waiter, or asks `has_happened()` afterwards.
-    void start_keeper(const Executor& executor) {
+    /// Setup in a coroutine thread of its own; one for the cleanup is made before. The caller has set the waiter, or asks
+    /// `has_happened()` afterwards.
+    void start_kept(const Executor& executor, where_we_are we_are) {
         start(code_of(executor, *this));
         try {
-            if (timeout_ > timeout_.zero()) {
-                deadline_ = std::make_unique<timer>(*executor_);
+            if (guarded_) {
+                work_.emplace(asio::prefer(*executor_, asio::execution::outstanding_work.tracked));
             }
-            spawn_keeper(Executor{*executor_}, keep_from::setup);
+            if (timeout_ > timeout_.zero()) {
+                deadline_ = std::make_unique<deadline>(*executor_);
+            }
+            parked_ = parked_cleanup{clean_up<Executor>(own_frame{}, *this), this};
+            auto main = set_up<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}});
+            // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
+            const auto cancel = cancellable_ ? signal_.begin(asio::enable_total_cancellation()) : asio::cancellation_state{};
+            if (we_are == where_we_are::on_it || runs_here(*executor_)) {
+                const place inside = place_of(*executor_);
+                const running_at there{inside.where != nullptr ? inside : running_at::now()};
+                run_in_thread(std::move(main), signal_, cancel);
+            } else {
+                asio::dispatch(*executor_,
+                               [self = scope_ptr<Executor>{this}, main = std::move(main), cancel]() mutable {
+                                   self->run_in_thread(std::move(main), self->signal_, cancel);
+                               });
+                if (thread_.exchange(thread::has_it) == thread::was_dropped) {
+                    cut_short();
+                }
+            }
         } catch (...) {
             error_ = std::current_exception();
             end();
@@ -77,22 +96,26 @@ public:
         return std::same_as<Executor, asio::any_io_executor> && timeout_ == timeout_.zero();
     }
 
-    /// The coroutine is at its `co_yield`.
-    void opened(bool kept) noexcept {
-        registry_->count_opened(*this);
-        if (kept || registry_->tracking()) {
-            registry_->add(*this);
-        }
-        phase_.store(scope_phase::open);
+    /// The coroutine is at its `co_yield`, in the user's own coroutine.
+    void opened_inline() noexcept {
+        count_opened();
+        phase_.store(scope_phase::open, std::memory_order_release);
     }
 
-    /// The keeper is parked, and `user` may have the resource. If the user is gone already, the cleanup begins.
-    template <class Handler>
-    void park(Handler handler) {
-        static_assert(erased<>::fits<Handler>, "setup is done: there may be no memory left to wait in");
+    /// `cleanup` is what is to be called for it.
+    template <class Cleanup>
+    void open_with(Cleanup cleanup) {
+        static_assert(erased<>::fits<Cleanup>, "setup is done: there may be no memory left to keep it in");
+        parked_ = std::move(cleanup);
+        guarded_ = true;
+        kept_opened();
+    }
+
+    /// Setup is done, and the user may have the resource. If the user is gone already, the cleanup begins.
+    void kept_opened() {
         const scope_ptr<Executor> alive{this};
-        parked_ = std::move(handler);
-        opened(true);
+        count_opened();
+        phase_.store(scope_phase::open);  // before looking who holds it: who drops the last hold looks at the phase then
         if (holds_.load() == 0) {
             begin_cleanup(deliver::dispatched);
         } else {
@@ -112,7 +135,7 @@ public:
     // ---- leaving
 
     /// The user's last word. Without a waiter the cleanup runs in the background. False if it is over already.
-    bool leave(exit_status status, bool waited) noexcept {
+    bool leave(exit_status status, bool waited, where_we_are we_are = where_we_are::anywhere) noexcept {
         const scope_phase phase = phase_.load();
         if (left_ || phase == scope_phase::made || phase == scope_phase::closed) {
             return false;
@@ -120,9 +143,17 @@ public:
         left_ = true;
         status_ = std::move(status);
         waited_ = waited;
+        if (waited && we_are == where_we_are::on_it && !registry_->dying() && nobody_else_holds()) {
+            run_here();
+            return true;
+        }
+        // The cleanup may be queued, and dropped by the executor: then it is for the context.
+        owner_ = this;
+        registry_->list(*this);
         if (!waited) {
             registry_->background_began();
             if (!released_ && !registry_->dying()) {
+                keep_context_running();
                 region_.reset(region::drop_here(*this, *registry_));
             }
         }
@@ -134,13 +165,19 @@ public:
     bool leave_inline(exit_status status) noexcept {
         status_ = std::move(status);
         waited_ = true;
-        unsigned only_mine = 1;
-        if (!holds_.compare_exchange_strong(only_mine, 0)) {
+        if (!is_only_reference() && !nobody_else_holds()) {
             return false;
         }
         left_ = true;
-        claim_cleanup();
+        phase_.store(scope_phase::closing, std::memory_order_release);
+        registry_->count_left(false);
         return true;
+    }
+
+    /// Its cleanup is over, in the user's own coroutine.
+    void finish_inline(std::exception_ptr error) {
+        end();
+        ended(std::move(error));
     }
 
     /// Waits, inline, for those who hold the scope.
@@ -157,8 +194,6 @@ public:
     /// The coroutine that awaited the scope is gone, and the cleanup has not run.
     void detach() noexcept {
         detached_ = true;
-        owner_ = this;
-        registry_->add(*this);
         leave({}, false);
     }
 
@@ -204,20 +239,7 @@ public:
             error = make_error(errc::cleanup_timeout);
         }
         end();
-        if (released_) {
-            registry_->count_released();
-        } else if (error) {
-            registry_->count_failed();
-        } else {
-            registry_->count_cleaned();
-        }
-        if (error && waited_ && !status_.error()) {
-            error_ = std::move(error);
-        } else if (error && region_) {
-            region_->cleanup_failed(*this, std::move(error));
-        } else if (error) {
-            registry_->report({error, status_.error(), name_, where_});
-        }
+        ended(std::move(error));
         const auto below = std::exchange(below_, nullptr);
         if (below) {
             below->drop_hold(deliver::posted);
@@ -232,8 +254,8 @@ public:
     /// The coroutine that awaits the scope's is being destroyed in the middle of setup or cleanup.
     void cut_short() noexcept {
         const scope_phase phase = phase_.load();
-        if (phase == scope_phase::made || phase == scope_phase::closed || owner_) {
-            return;  // not begun, over, or it is for another keeper to clean
+        if (phase == scope_phase::made || phase == scope_phase::closed) {
+            return;  // not begun, or over
         }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
@@ -271,8 +293,14 @@ public:
         return true;
     }
 
-    bool spawned() const noexcept { return spawned_.load(); }
-    void set_spawned() noexcept { spawned_.store(true); }
+    // From when it is begun a coroutine thread answers for the scope. An executor may drop it before it is back from
+    // being given it.
+    void thread_has_it() noexcept { thread_.store(thread::has_it, std::memory_order_relaxed); }
+    void thread_dropped() noexcept {
+        if (thread_.exchange(thread::was_dropped) == thread::has_it) {
+            cut_short();
+        }
+    }
 
     void destroy_coroutine() noexcept { const auto gone = std::move(coroutine_); }
 
@@ -281,11 +309,11 @@ public:
             return;
         }
         try {
-            deadline_->expires_after(timeout_);
-            deadline_->async_wait([self = scope_ptr<Executor>{this}](const boost::system::error_code& cancelled) {
+            deadline_->at.expires_after(timeout_);
+            deadline_->at.async_wait([self = scope_ptr<Executor>{this}](const boost::system::error_code& cancelled) {
                 if (!cancelled && self->phase_.load() == scope_phase::closing) {
                     self->timed_out_ = true;
-                    self->signal_.emit(by_deadline);
+                    self->deadline_->cancel.emit(asio::cancellation_type::terminal);
                 }
             });
         } catch (...) {  // no memory for a deadline: the cleanup runs without one
@@ -296,35 +324,50 @@ public:
     bool paused_ = false;  // at its co_yield
     bool yielded_ = false;  // has been there
     bool released_ = false;  // the user took the resource; there is nothing to clean
-    bool cancellable_ = false;
+    bool cancellable_ = false;  // by the user, while it is set up
+    bool guarded_ = false;  // not in a `with`: the context is kept running, and knows it
     void* value_ = nullptr;
     clock::duration timeout_{};
     exit_status status_;
     std::exception_ptr error_;  // for the waiter: what setup threw, or cleanup
     waiter when_opened_;  // or setup has failed
     waiter when_cleaned_;
-    signal signal_;  // the keeper's
+    thread_signal signal_;  // for setup
     boost::intrusive_ptr<scope_record> below_;  // held until this one is clean (exit_stack)
 
 private:
-    void spawn_keeper(const Executor& executor, keep_from first) {
-        const bool needs_slot = cancellable_ || deadline_;
-        asio::co_spawn(executor,
-                       keep_scope<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}}, first),
-                       keeper_end<scope_state>{needs_slot ? signal::slot{signal_} : signal::slot{}, this});
-        set_spawned();
+    struct parked_cleanup {
+        thread_main<Executor> main;
+        scope_state* scope;
+        void operator()() && { scope->clean(std::move(main)); }
+    };
+
+    void run_in_thread(thread_main<Executor> main, thread_signal& signal, asio::cancellation_state cancel) {
+        thread_has_it();
+        run_thread(std::move(main), *executor_, cancel.slot().is_connected() ? signal.slot() : asio::cancellation_slot{},
+                   cancel);
     }
 
     void run_cleanup() {
         const scope_ptr<Executor> alive{this};
         const running_at here{region_ ? place{region_.get(), this} : running_at::now()};
-        if (detached_) {
-            return spawn_cleanup();
-        }
-        if (!claim_cleanup()) {
+        if (detached_ && !parked_ && !park_detached()) {
             return;
         }
-        std::move(parked_)();
+        if (claim_cleanup()) {
+            std::move(parked_)();
+        }
+    }
+
+    void clean(thread_main<Executor> main) {
+        if (released_) {
+            destroy_coroutine();
+            finish(nullptr);
+        } else if (deadline_) {
+            run_in_thread(std::move(main), deadline_->cancel, deadline_->state);
+        } else {
+            run_in_thread(std::move(main), signal_, {});
+        }
     }
 
     /// In the midst of the user's code, maybe in a destructor.
@@ -340,16 +383,11 @@ private:
         }
     }
 
-    /// The cleanup of a detached scope. Its keeper claims it when it runs: the executor may drop it before.
-    void spawn_cleanup() {
+    /// False if there is no memory for the cleanup.
+    bool park_detached() {
         try {
-            if constexpr (std::same_as<Executor, asio::any_io_executor>) {
-                if (last_turn_) {
-                    return spawn_keeper(last_turn_executor{asio::query(*executor_, asio::execution::context)},
-                                        keep_from::cleanup);
-                }
-            }
-            spawn_keeper(*executor_, keep_from::cleanup);
+            parked_ = parked_cleanup{clean_up<Executor>(own_frame{}, *this), this};
+            return true;
         } catch (...) {
             starting_.store(false);
             if (last_turn_ && claim_cleanup()) {
@@ -357,6 +395,16 @@ private:
                 destroy_coroutine();
                 finish(error);
             }
+            return false;
+        }
+    }
+
+    void keep_context_running() noexcept {
+        try {
+            if (!work_ && executor_) {
+                work_.emplace(asio::prefer(*executor_, asio::execution::outstanding_work.tracked));
+            }
+        } catch (...) {  // no memory to copy a large executor: what the cleanup waits for keeps the context running
         }
     }
 
@@ -372,23 +420,65 @@ private:
         registry_->background_ended();
     }
 
+    void count_opened() noexcept {
+        registry_->count_opened(*this);
+        if (guarded_ || registry_->tracking()) {
+            registry_->add(*this);
+        }
+    }
+
+    void ended(std::exception_ptr error) {
+        if (released_) {
+            registry_->count_released();
+        } else if (error) {
+            registry_->count_failed();
+        } else {
+            registry_->count_cleaned();
+        }
+        if (error && waited_ && !status_.error()) {
+            error_ = std::move(error);
+        } else if (error && region_) {
+            region_->cleanup_failed(*this, std::move(error));
+        } else if (error) {
+            registry_->report({error, status_.error(), name_, where_});
+        }
+    }
+
     void end() noexcept {
         value_ = nullptr;
         deadline_.reset();
+        work_.reset();
         executor_.reset();  // a guard or a hold may outlive the context, but an executor must not
-        phase_.store(scope_phase::closed);
+        phase_.store(scope_phase::closed, std::memory_order_release);
         registry_->remove(*this);
+        parked_.reset();
+        owner_ = nullptr;
     }
 
+    bool nobody_else_holds() noexcept {
+        unsigned only_mine = 1;
+        return holds_.compare_exchange_strong(only_mine, 0);
+    }
+
+    struct deadline : recycled {
+        explicit deadline(const Executor& executor)
+            : at{executor}, state{cancel.begin(asio::enable_terminal_cancellation())} {}
+        timer_on<Executor> at;
+        thread_signal cancel;
+        asio::cancellation_state state;
+    };
+
     std::optional<Executor> executor_;
+    std::optional<tracked_t<Executor>> work_;
     registry* registry_ = nullptr;
     erased<> parked_;
-    std::unique_ptr<timer> deadline_;
+    std::unique_ptr<deadline> deadline_;
     std::atomic<bool> starting_{false};
-    std::atomic<bool> spawned_{false};  // the keeper: from then on it answers for the scope
+    enum class thread : unsigned char { none, has_it, was_dropped };
+    std::atomic<thread> thread_{thread::none};
     bool left_ = false, waited_ = false;
     bool detached_ = false;  // from the coroutine that awaited it inline
-    scope_ptr<Executor> owner_;  // itself, then: the executor may drop the cleanup, and the context must find it
+    scope_ptr<Executor> owner_;  // itself, between the user's leaving and the cleanup
     bool last_turn_ = false;
     bool timed_out_ = false;
     reserved_memory memory_;

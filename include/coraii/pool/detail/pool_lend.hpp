@@ -128,13 +128,13 @@ guard<T, Executor> try_lend(pool_ptr<T, Executor> pool, std::source_location whe
         pool->check_idle();
         return {};
     }
-    const scope_ptr<Executor> scope{new scope_state<Executor>};
+    const scope_ptr<Executor> scope{new scope_state<Executor>, false};
     scope->name_ = lease_name;
     scope->where_ = where;
     scope->start(*executor);
-    scope->set_spawned();
+    scope->thread_has_it();
     scope->value_ = std::addressof(*lease);
-    scope->park(lease_return<T, Executor>{scope, std::move(lease)});
+    scope->open_with(lease_return<T, Executor>{scope, std::move(lease)});
     return guard_access::make<guard<T, Executor>>(scope_use<Executor>{scope});
 }
 

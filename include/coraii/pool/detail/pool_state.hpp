@@ -320,7 +320,7 @@ private:
     clock::time_point retry_at_{};
     std::uint64_t random_ = 1;
     std::optional<Executor> executor_;  // none when the context is dead
-    std::optional<typename scope_state<Executor>::timer> timer_;
+    std::optional<timer_on<Executor>> timer_;
     clock::time_point armed_ = clock::time_point::max();
     registry* registry_;
 };
