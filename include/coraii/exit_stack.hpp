@@ -13,7 +13,6 @@
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/deferred.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <cstddef>
@@ -43,7 +42,7 @@ asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Statu
         const scope_use<Executor> use = std::move(scopes.back());
         scopes.pop_back();  // first: the cleanup may put another on the stack
         const scope_ptr<Executor> state = use.get();
-        co_await leave_kept(*state, status);
+        co_await leave_kept(*state, status, where_we_are::anywhere);
         if (std::exception_ptr error = std::exchange(state->error_, nullptr)) {
             // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
             first_error = error;
@@ -162,12 +161,14 @@ public:
     ///   and the scopes below a failed one are told `failed`.
     /// Cancellation: a cancel before the first cleanup begins drops the scopes; from then on none.
     /// Executor: as for `guard::close`.
-    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
-    [[nodiscard]] auto close(Token&& token = Token()) {
+    [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    [[nodiscard]] auto close(Token&& token) {
         return close(exit_status{exit_reason::completed}, std::forward<Token>(token));
     }
-    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
-    [[nodiscard]] auto close(exit_status status, Token&& token = Token()) {
+    [[nodiscard]] asio::awaitable<void, Executor> close(exit_status status) { return close_here(std::move(status)); }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    [[nodiscard]] auto close(exit_status status, Token&& token) {
         return asio::co_spawn(executor_, close_here(std::move(status)), std::forward<Token>(token));
     }
 

@@ -3,6 +3,8 @@
 #define CORAII_GUARD_HPP
 
 #include "coraii/detail/completion.hpp"
+#include "coraii/detail/enter.hpp"
+#include "coraii/detail/frame.hpp"
 #include "coraii/detail/registry.hpp"
 #include "coraii/detail/scope_use.hpp"
 #include "coraii/error.hpp"
@@ -10,7 +12,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/deferred.hpp>
+#include <boost/asio/awaitable.hpp>
 
 #include <concepts>
 #include <cstdio>
@@ -147,15 +149,19 @@ public:
     /// Cancellation: none. (A coroutine that has been cancelled throws at `co_await` before the operation starts; the
     ///   guard then counts as dropped. `with` waits in that case too.)
     /// Executor: completes on the handler's associated executor, never inside the initiating function.
-    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
-    [[nodiscard]] auto close(Token&& token = Token()) {
+    [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    [[nodiscard]] auto close(Token&& token) {
         return close(exit_status{exit_reason::completed}, std::forward<Token>(token));
     }
 
     /// The use ended as `status` says. If that carries an error, an error of the cleanup does not hide it: it goes to
     /// `on_cleanup_error`, and the operation completes without one. Otherwise as above.
-    template <asio::completion_token_for<void(std::exception_ptr)> Token = asio::deferred_t>
-    [[nodiscard]] auto close(exit_status status, Token&& token = Token()) {
+    [[nodiscard]] asio::awaitable<void, Executor> close(exit_status status) {
+        return detail::close_use(detail::own_frame{}, std::move(use_), std::move(status));
+    }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    [[nodiscard]] auto close(exit_status status, Token&& token) {
         return asio::async_initiate<Token, void(std::exception_ptr)>(
             [](auto handler, detail::scope_use<Executor> use, exit_status why) {
                 detail::leave_and_notify(std::move(handler), std::move(use), std::move(why));

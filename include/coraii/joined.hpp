@@ -9,7 +9,7 @@
 #include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/keeper.hpp"
-#include "coraii/detail/kept_scope.hpp"
+#include "coraii/detail/coroutine_thread.hpp"
 #include "coraii/detail/pending_result.hpp"
 #include "coraii/detail/region.hpp"
 #include "coraii/detail/region_executor.hpp"
@@ -19,12 +19,11 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/cancellation_type.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/deferred.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/execution.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
 
 #include <concepts>
 #include <exception>
@@ -36,40 +35,36 @@
 namespace coraii {
 namespace detail {
 
+/// Cancels the body of a region. The caller's slot and the body share it.
+struct body_signal : thread_signal, recycled, boost::intrusive_ref_counter<body_signal> {
+    void cancel(asio::cancellation_type_t type) { emit(type); }
+};
+using body_signal_ptr = boost::intrusive_ptr<body_signal>;
+
 /// The body's part in a region. A parameter of its coroutine, so that it also tells of one that is destroyed.
 struct body_of_region {
-    explicit body_of_region(boost::intrusive_ptr<region> r) noexcept : where{std::move(r)} {}
+    body_of_region(boost::intrusive_ptr<region> r, body_signal_ptr c) noexcept
+        : where{std::move(r)}, cancel{std::move(c)} {}
     body_of_region(body_of_region&&) noexcept = default;
     body_of_region& operator=(body_of_region&&) = delete;
     ~body_of_region() {
         if (where) {
             where->body_destroyed();
         }
+        if (cancel) {
+            cancel->end();
+        }
     }
 
     boost::intrusive_ptr<region> where;
-};
-
-/// How a body begins: what it would find if it were awaited directly.
-struct body_begin {
-    shared_signal_ptr cancel;  // null where nobody can
-    asio::cancellation_type cancelled;
-    bool throws_if_cancelled;
+    body_signal_ptr cancel;  // null where nobody can
 };
 
 template <class R, class Body>
-asio::awaitable<void> run_in_region(own_frame, body_of_region part, std::optional<Body>& body, body_begin begin,
-                                    pending_result<R>& result, std::exception_ptr& error) {
-    if (begin.cancel) {
-        // What reaches us has passed the caller's own filter.
-        co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
-        if (begin.cancelled != asio::cancellation_type::none) {
-            co_await asio::this_coro::throw_if_cancelled(false);
-            begin.cancel->signal_.emit(begin.cancelled);
-            co_await asio::post(asio::deferred);  // it is on its way here
-        }
-    }
-    co_await asio::this_coro::throw_if_cancelled(begin.throws_if_cancelled);
+thread_main<asio::any_io_executor> run_in_region(own_frame, body_of_region part, std::optional<Body>& body,
+                                                 bool throws_if_cancelled, pending_result<R>& result,
+                                                 std::exception_ptr& error) {
+    co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
     try {
         if constexpr (std::is_void_v<R>) {
             co_await std::invoke(*body);
@@ -78,8 +73,6 @@ asio::awaitable<void> run_in_region(own_frame, body_of_region part, std::optiona
         }
     } catch (...) { error = std::current_exception(); }
     body.reset();  // inside
-    // Asio lets a coroutine that has not waited for anything wait before it ends, and a cancel would throw there.
-    co_await asio::this_coro::throw_if_cancelled(false);
     const boost::intrusive_ptr<region> here = std::move(part.where);
     here->body_ended();
 }
@@ -93,10 +86,14 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     const boost::intrusive_ptr<region> here{new region{outside_of_regions(executor)}};
     const region_executor inside{*here};
     const region_executor work = inside.require(asio::execution::outstanding_work.tracked);
-    body_begin begin{nullptr, caller.cancelled(), throws_if_cancelled};
+    body_signal_ptr cancel;
+    asio::cancellation_state cancel_state;
     if (caller.slot().is_connected()) {
-        begin.cancel.reset(new shared_signal);
-        caller.slot().assign(forward_cancel<shared_signal>{begin.cancel});
+        cancel.reset(new body_signal);
+        // What reaches the body has passed the caller's own filter. What has been requested, it finds requested.
+        cancel_state = cancel->begin(asio::enable_total_cancellation());
+        cancel->emit(caller.cancelled());
+        caller.slot().assign(forward_cancel<body_signal>{cancel});
     }
     struct report_if_destroyed {
         region& of;
@@ -106,10 +103,12 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     pending_result<R> result;
     std::exception_ptr error;
     const auto start = [&] {
-        const auto slot = begin.cancel ? signal::slot{begin.cancel->signal_} : signal::slot{};
-        asio::co_spawn(asio::any_io_executor{inside},
-                       run_in_region<R>(own_frame{}, body_of_region{here}, body, begin, result, error),
-                       keeper_end<shared_signal>{slot, begin.cancel});
+        const asio::any_io_executor executor_inside{inside};
+        auto main = run_in_region<R>(own_frame{}, body_of_region{here, cancel}, body, throws_if_cancelled, result, error);
+        const auto later = cancel ? cancel->slot() : asio::cancellation_slot{};
+        asio::dispatch(executor_inside, [main = std::move(main), executor_inside, later, cancel_state]() mutable {
+            run_thread(std::move(main), executor_inside, later, cancel_state);
+        });
         return here->when_over_.has_happened();
     };
     // From here on the body may use what is ours: nothing may fail.
@@ -120,7 +119,7 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
         here->when_over_.asked();
     };
     co_await until{start, wait};
-    if (begin.cancel) {
+    if (cancel) {
         caller.slot().clear();
     }
 

@@ -26,7 +26,7 @@ inline void on_cleanup_error(asio::execution_context& context, std::function<voi
 
 /// The counts of a context, since it was made. Thread safety: safe; a snapshot while others run.
 inline scope_stats stats(asio::execution_context& context) {
-    return detail::registry::of(context).stats();
+    return detail::registry::of(context).counts.stats();
 }
 
 /// Turns leak hunting on or off, for scopes whose setup begins from now on.

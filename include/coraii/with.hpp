@@ -115,7 +115,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         why = exit_status{cancelled ? exit_reason::cancelled : exit_reason::failed, error};
     }
     if (kept) {
-        co_await leave_kept(*state, std::move(why));
+        co_await leave_kept(*state, std::move(why), where_we_are::on_it);
     } else {
         if (!state->leave_inline(std::move(why))) {
             co_await until{[] { return false; },

@@ -30,13 +30,29 @@ public:
     asio::cancellation_slot slot() noexcept { return later_.slot(); }
 
     void emit(asio::cancellation_type_t type) {
+        const bool was_emitting = std::exchange(emitting_, true);
         first_.emit(type);
         later_.emit(type);
+        emitting_ = was_emitting;
+        if (over_) {
+            end();
+        }
+    }
+
+    /// The thread is over. What is still in the slots may refer to anything.
+    void end() {
+        over_ = true;
+        if (!emitting_) {
+            signal::slot{first_}.clear();
+            later_.slot().clear();
+        }
     }
 
 private:
     signal first_;
     asio::cancellation_signal later_;  // takes no memory until then
+    bool emitting_ = false;  // a handler that is running may end the thread
+    bool over_ = false;
 };
 
 /// Runs a coroutine thread at once, up to its first suspension. We are on `executor`, which is not used afterwards. It

@@ -23,12 +23,13 @@
 
 namespace coraii::detail {
 
-/// Cancels the coroutine that was spawned with the signal of `target`.
+/// Cancels the coroutine thread of `target`.
 template <class Target>
 struct forward_cancel {
     boost::intrusive_ptr<Target> target;
     void operator()(asio::cancellation_type_t type) const {
-        target->signal_.emit(asio::enable_total_cancellation()(type));
+        const boost::intrusive_ptr<Target> alive = target;  // we may be destroyed by it
+        alive->cancel(asio::enable_total_cancellation()(type));
     }
 };
 
@@ -57,7 +58,7 @@ void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {
         asio::get_associated_cancellation_slot(handler).clear();
         if (how == deliver::posted) {
             const auto executor = asio::get_associated_executor(handler);
-            asio::post(executor, bind(std::move(handler), state));
+            state.post_to_user(executor, bind(std::move(handler), state));
         } else {
             const running_at there{place_of(asio::get_associated_executor(handler))};
             bind(std::move(handler), state)();  // the scope's executor is the handler's
@@ -98,12 +99,12 @@ struct initiate_enter {
     }
 };
 
-/// `co_await enter_kept{state, executor}`: setup in a keeper. Does not suspend if setup did not.
+/// `co_await enter_kept(state, executor, caller)`: setup in a coroutine thread of its own. Does not suspend if setup does not.
 template <class Executor>
 auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::cancellation_state caller) {
     const auto before = caller.cancelled();
     state.cancellable_ = caller.slot().is_connected();
-    return until{[&state, executor] {
+    return until{[&state, &executor] {
                      state.start_kept(executor, where_we_are::on_it);
                      return state.when_opened_.has_happened();
                  },
@@ -111,23 +112,36 @@ auto enter_kept(scope_state<Executor>& state, const Executor& executor, asio::ca
                      when_opened(state, std::move(handler),
                                  [](auto waiting, scope_state<Executor>&) { return waiting; });
                      if (caller.cancelled() != before) {  // setup's own first steps asked for it
-                         forward_cancel<scope_state<Executor>>{&state}(caller.cancelled());
+                         state.cancel(asio::enable_total_cancellation()(caller.cancelled()));
                      }
                      state.when_opened_.asked();
                  }};
 }
 
-/// `co_await leave_kept(use, status)`: waits for the keeper to clean up. Does not suspend if the cleanup does not.
-/// The cleanup's error is then in `error_`, unless `status` carries one.
+/// `co_await leave_kept(state, status)`: waits for the cleanup. Does not suspend if that does not. The cleanup's error is
+/// then in `error_`, unless `status` carries one.
 template <class Executor>
-auto leave_kept(scope_state<Executor>& state, exit_status status) {
-    return until{[&state, status = std::move(status)]() mutable {
-                     return !state.leave(std::move(status), true, where_we_are::on_it) || state.when_cleaned_.has_happened();
+auto leave_kept(scope_state<Executor>& state, exit_status status, where_we_are we_are) {
+    return until{[&state, status = std::move(status), we_are]() mutable {
+                     return !state.leave(std::move(status), true, we_are) || state.when_cleaned_.has_happened();
                  },
                  [&state](auto handler) {
                      state.when_cleaned_.set(resume(std::move(handler)));
                      state.when_cleaned_.asked();
                  }};
+}
+
+/// `guard::close()` in a coroutine.
+template <class Executor>
+asio::awaitable<void, Executor> close_use(own_frame, scope_use<Executor> use, exit_status status) {
+    if (!use) {
+        co_return;
+    }
+    const scope_ptr<Executor> state = use.take();
+    co_await leave_kept(*state, std::move(status), where_we_are::anywhere);
+    if (state->error_) {
+        std::rethrow_exception(std::exchange(state->error_, nullptr));
+    }
 }
 
 }  // namespace coraii::detail

@@ -54,18 +54,21 @@ struct reserved_allocator {
 /// True only if `its_executor` surely runs the calling thread's current function.
 template <class Executor>
 bool runs_here(const Executor& its_executor) noexcept {
-    const Executor& executor = outside_of_regions(its_executor);
     if constexpr (requires {
-                      { executor.running_in_this_thread() } -> std::convertible_to<bool>;
+                      { its_executor.running_in_this_thread() } -> std::convertible_to<bool>;
                   }) {
-        return executor.running_in_this_thread();
-    } else if constexpr (requires { executor.template target<int>(); }) {
+        return its_executor.running_in_this_thread();
+    } else if constexpr (requires { its_executor.template target<int>(); }) {
+        using io = asio::io_context::executor_type;
+        using pool = asio::thread_pool::executor_type;
+        if (const io* target = its_executor.template target<io>()) {  // by far the most frequent
+            return target->running_in_this_thread();
+        }
+        const Executor& executor = outside_of_regions(its_executor);
         const auto target_runs_here = [&executor]<class Target>(std::type_identity<Target>) {
             const Target* target = executor.template target<Target>();
             return target != nullptr && target->running_in_this_thread();
         };
-        using io = asio::io_context::executor_type;
-        using pool = asio::thread_pool::executor_type;
         return target_runs_here(std::type_identity<io>{}) || target_runs_here(std::type_identity<pool>{}) ||
                target_runs_here(std::type_identity<asio::strand<io>>{}) ||
                target_runs_here(std::type_identity<asio::strand<pool>>{}) ||

@@ -5,6 +5,7 @@
 #include "coraii/detail/clock.hpp"
 #include "coraii/detail/completion.hpp"
 #include "coraii/detail/erased.hpp"
+#include "coraii/detail/scope_counts.hpp"
 #include "coraii/detail/scope_record.hpp"
 #include "coraii/scope_info.hpp"
 
@@ -65,6 +66,13 @@ public:
 
     ~registry() override { generation_.fetch_add(1, std::memory_order_release); }
 
+    /// Gives it the number that it is listed by.
+    void count_opened(scope_record& record) noexcept {
+        record.opened_as_.store(counts.opened(), std::memory_order_relaxed);
+    }
+
+    scope_counts counts;
+
     bool dying() const noexcept { return dying_.load(std::memory_order_acquire); }
     bool tracking() const noexcept { return tracking_.load(std::memory_order_relaxed); }
     void track(bool on) noexcept { tracking_.store(on, std::memory_order_relaxed); }
@@ -112,34 +120,6 @@ public:
             const auto since = record->since_ == clock::time_point{} ? now : record->since_;
             visit(scope_info{record->name_, record->where_, now - since, record->phase_.load()});
         }
-    }
-
-    // Relaxed counters: each is right by itself, and together they are once nothing runs.
-    void count_opened(scope_record& record) noexcept {
-        record.opened_as_.store(opened_.fetch_add(1, std::memory_order_relaxed), std::memory_order_relaxed);
-    }
-    void count_left(bool abandoned) noexcept {
-        left_.fetch_add(1, std::memory_order_relaxed);
-        if (abandoned) {
-            abandoned_.fetch_add(1, std::memory_order_relaxed);
-        }
-    }
-    void count_cleaned() noexcept { cleaned_.fetch_add(1, std::memory_order_relaxed); }
-    void count_failed() noexcept { failed_.fetch_add(1, std::memory_order_relaxed); }
-    void count_released() noexcept { released_.fetch_add(1, std::memory_order_relaxed); }
-
-    scope_stats stats() const noexcept {
-        scope_stats s;
-        // In this order, what has ended is never more than what had begun.
-        s.cleaned = cleaned_.load();
-        s.failed = failed_.load();
-        const std::uint64_t ended = s.cleaned + s.failed + released_.load();
-        s.abandoned = abandoned_.load();
-        const std::uint64_t left = left_.load();
-        s.opened = opened_.load();
-        s.closing = static_cast<std::size_t>(left - ended);
-        s.open = static_cast<std::size_t>(s.opened - left);
-        return s;
     }
 
     void on_cleanup_error(std::function<void(const cleanup_failure&)> handler) {
@@ -332,7 +312,6 @@ private:
 
     std::atomic<bool> dying_{false};
     std::atomic<bool> tracking_{false};
-    std::atomic<std::uint64_t> opened_{0}, left_{0}, cleaned_{0}, failed_{0}, released_{0}, abandoned_{0};
     std::atomic<std::size_t> background_{0};
 
     std::mutex mutex_;

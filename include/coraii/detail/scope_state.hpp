@@ -21,14 +21,15 @@
 #include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/execution.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
 
 #include <atomic>
 #include <concepts>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -60,19 +61,22 @@ public:
     /// Setup in a coroutine thread of its own; one for the cleanup is made before. The caller has set the waiter, or asks
     /// `has_happened()` afterwards.
     void start_kept(const Executor& executor, where_we_are we_are) {
-        start(code_of(executor, *this));
+        const bool no_region = we_are == where_we_are::on_it && running_at::now().where == nullptr;
+        start(no_region ? executor : code_of(executor, *this));
         try {
             if (guarded_) {
                 work_.emplace(asio::prefer(*executor_, asio::execution::outstanding_work.tracked));
             }
             if (timeout_ > timeout_.zero()) {
-                deadline_ = std::make_unique<deadline>(*executor_);
+                deadline_.reset(new deadline{*executor_});
             }
-            parked_ = parked_cleanup{clean_up<Executor>(own_frame{}, *this), this};
+            cleanup_ = clean_up<Executor>(own_frame{}, *this);
             auto main = set_up<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}});
             // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
             const auto cancel = cancellable_ ? signal_.begin(asio::enable_total_cancellation()) : asio::cancellation_state{};
-            if (we_are == where_we_are::on_it || runs_here(*executor_)) {
+            if (no_region) {
+                run_in_thread(std::move(main), signal_, cancel);
+            } else if (we_are == where_we_are::on_it || runs_here(*executor_)) {
                 const place inside = place_of(*executor_);
                 const running_at there{inside.where != nullptr ? inside : running_at::now()};
                 run_in_thread(std::move(main), signal_, cancel);
@@ -87,7 +91,7 @@ public:
             }
         } catch (...) {
             error_ = std::current_exception();
-            end();
+            end();  // the coroutine may have been begun: it goes with its thread
             when_opened_.happen();
         }
     }
@@ -113,7 +117,6 @@ public:
 
     /// Setup is done, and the user may have the resource. If the user is gone already, the cleanup begins.
     void kept_opened() {
-        const scope_ptr<Executor> alive{this};
         count_opened();
         phase_.store(scope_phase::open);  // before looking who holds it: who drops the last hold looks at the phase then
         if (holds_.load() == 0) {
@@ -121,6 +124,17 @@ public:
         } else {
             when_opened_.happen();
         }
+    }
+
+    /// Setup, if it is not over.
+    void cancel(asio::cancellation_type_t type) {
+        if (phase_.load() != scope_phase::setting_up) {
+            return;
+        }
+        if (runs_here(*executor_)) {
+            return signal_.emit(type);
+        }
+        asio::dispatch(*executor_, [self = scope_ptr<Executor>{this}, type] { self->signal_.emit(type); });
     }
 
     void setup_failed(std::exception_ptr error) {
@@ -143,13 +157,6 @@ public:
         left_ = true;
         status_ = std::move(status);
         waited_ = waited;
-        if (waited && we_are == where_we_are::on_it && !registry_->dying() && nobody_else_holds()) {
-            run_here();
-            return true;
-        }
-        // The cleanup may be queued, and dropped by the executor: then it is for the context.
-        owner_ = this;
-        registry_->list(*this);
         if (!waited) {
             registry_->background_began();
             if (!released_ && !registry_->dying()) {
@@ -157,6 +164,15 @@ public:
                 region_.reset(region::drop_here(*this, *registry_));
             }
         }
+        const bool here = phase == scope_phase::open && !detached_ && !region_ && !registry_->dying() &&
+                          (we_are == where_we_are::on_it || runs_here(*executor_));
+        if (here && nobody_else_holds()) {
+            run_here();
+            return true;
+        }
+        // The cleanup may be queued, and dropped by the executor: then it is for the context.
+        owner_ = this;
+        registry_->list(*this);
         drop_hold(deliver::dispatched);
         return true;
     }
@@ -170,7 +186,7 @@ public:
         }
         left_ = true;
         phase_.store(scope_phase::closing, std::memory_order_release);
-        registry_->count_left(false);
+        registry_->counts.left(false);
         return true;
     }
 
@@ -195,6 +211,17 @@ public:
     void detach() noexcept {
         detached_ = true;
         leave({}, false);
+    }
+
+    /// Posts what brings the user the resource, or an error: before it is there, no cleanup needs our memory.
+    template <class HandlerExecutor, class F>
+    void post_to_user(const HandlerExecutor& executor, F f) {
+        if constexpr (sizeof(F) <= 6 * sizeof(void*)) {
+            if (phase_.load() == scope_phase::open) {  // then `f` has a part in us
+                return execute_reserved(executor, deliver::posted, memory_, std::move(f));
+            }
+        }
+        asio::post(executor, std::move(f));
     }
 
     void begin_cleanup(deliver how) noexcept override {
@@ -222,7 +249,7 @@ public:
     void queue_last(erased<> f) override { post_to_context(*executor_, std::move(f)); }
 
     void context_dies() noexcept override {
-        if (phase_.load() != scope_phase::open || (!parked_ && !detached_)) {
+        if (phase_.load() != scope_phase::open || (!cleanup_.valid() && !parked_ && !detached_)) {
             return;  // its coroutine is in the middle of something, and is destroyed with the context
         }
         if (!std::exchange(left_, true)) {
@@ -255,7 +282,7 @@ public:
     void cut_short() noexcept {
         const scope_phase phase = phase_.load();
         if (phase == scope_phase::made || phase == scope_phase::closed) {
-            return;  // not begun, or over
+            return destroy_coroutine();  // not begun, or over: at the latest since its setup could not begin to wait
         }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
@@ -268,7 +295,7 @@ public:
         }
         end();
         if (phase == scope_phase::closing) {
-            registry_->count_failed();
+            registry_->counts.failed();
         }
         when_opened_.forget();
         when_cleaned_.forget();
@@ -289,7 +316,7 @@ public:
             return false;
         }
         owner_ = nullptr;
-        registry_->count_left(status_.reason() == exit_reason::abandoned && !released_);
+        registry_->counts.left(status_.reason() == exit_reason::abandoned && !released_);
         return true;
     }
 
@@ -313,7 +340,8 @@ public:
             deadline_->at.async_wait([self = scope_ptr<Executor>{this}](const boost::system::error_code& cancelled) {
                 if (!cancelled && self->phase_.load() == scope_phase::closing) {
                     self->timed_out_ = true;
-                    self->deadline_->cancel.emit(asio::cancellation_type::terminal);
+                    const boost::intrusive_ptr<deadline> alive = self->deadline_;  // its emission may end the cleanup
+                    alive->cancel.emit(asio::cancellation_type::terminal);
                 }
             });
         } catch (...) {  // no memory for a deadline: the cleanup runs without one
@@ -336,12 +364,6 @@ public:
     boost::intrusive_ptr<scope_record> below_;  // held until this one is clean (exit_stack)
 
 private:
-    struct parked_cleanup {
-        thread_main<Executor> main;
-        scope_state* scope;
-        void operator()() && { scope->clean(std::move(main)); }
-    };
-
     void run_in_thread(thread_main<Executor> main, thread_signal& signal, asio::cancellation_state cancel) {
         thread_has_it();
         run_thread(std::move(main), *executor_, cancel.slot().is_connected() ? signal.slot() : asio::cancellation_slot{},
@@ -349,12 +371,16 @@ private:
     }
 
     void run_cleanup() {
-        const scope_ptr<Executor> alive{this};
         const running_at here{region_ ? place{region_.get(), this} : running_at::now()};
-        if (detached_ && !parked_ && !park_detached()) {
+        if (detached_ && !cleanup_.valid() && !make_cleanup()) {
             return;
         }
-        if (claim_cleanup()) {
+        if (!claim_cleanup()) {
+            return;
+        }
+        if (cleanup_.valid()) {
+            clean(std::move(cleanup_));
+        } else {
             std::move(parked_)();
         }
     }
@@ -372,8 +398,6 @@ private:
 
     /// In the midst of the user's code, maybe in a destructor.
     void run_here() noexcept {
-        const scope_ptr<Executor> alive{this};
-
         try {
             run_cleanup();
         } catch (...) {
@@ -384,9 +408,9 @@ private:
     }
 
     /// False if there is no memory for the cleanup.
-    bool park_detached() {
+    bool make_cleanup() {
         try {
-            parked_ = parked_cleanup{clean_up<Executor>(own_frame{}, *this), this};
+            cleanup_ = clean_up<Executor>(own_frame{}, *this);
             return true;
         } catch (...) {
             starting_.store(false);
@@ -429,11 +453,11 @@ private:
 
     void ended(std::exception_ptr error) {
         if (released_) {
-            registry_->count_released();
+            registry_->counts.released();
         } else if (error) {
-            registry_->count_failed();
+            registry_->counts.failed();
         } else {
-            registry_->count_cleaned();
+            registry_->counts.cleaned();
         }
         if (error && waited_ && !status_.error()) {
             error_ = std::move(error);
@@ -451,7 +475,11 @@ private:
         executor_.reset();  // a guard or a hold may outlive the context, but an executor must not
         phase_.store(scope_phase::closed, std::memory_order_release);
         registry_->remove(*this);
+        const auto not_needed = std::move(cleanup_);  // Asio's assignment does not destroy what was there
         parked_.reset();
+        if (cancellable_) {
+            signal_.end();
+        }
         owner_ = nullptr;
     }
 
@@ -460,7 +488,7 @@ private:
         return holds_.compare_exchange_strong(only_mine, 0);
     }
 
-    struct deadline : recycled {
+    struct deadline : recycled, boost::intrusive_ref_counter<deadline> {
         explicit deadline(const Executor& executor)
             : at{executor}, state{cancel.begin(asio::enable_terminal_cancellation())} {}
         timer_on<Executor> at;
@@ -471,8 +499,9 @@ private:
     std::optional<Executor> executor_;
     std::optional<tracked_t<Executor>> work_;
     registry* registry_ = nullptr;
-    erased<> parked_;
-    std::unique_ptr<deadline> deadline_;
+    thread_main<Executor> cleanup_;  // until it is run
+    erased<> parked_;  // what does it instead, or goes on with it
+    boost::intrusive_ptr<deadline> deadline_;
     std::atomic<bool> starting_{false};
     enum class thread : unsigned char { none, has_it, was_dropped };
     std::atomic<thread> thread_{thread::none};

@@ -74,6 +74,7 @@ private:
 /// One that is shared by the coroutine that was spawned with it, and those who cancel that. It may stay in a cancellation
 /// slot longer than an executor may, so it has none.
 struct shared_signal : recycled, boost::intrusive_ref_counter<shared_signal> {
+    void cancel(asio::cancellation_type_t type) { signal_.emit(type); }
     signal signal_;
 };
 using shared_signal_ptr = boost::intrusive_ptr<shared_signal>;
