@@ -5,6 +5,7 @@
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/enter.hpp"
 #include "coraii/detail/frame.hpp"
+#include "coraii/detail/recycler.hpp"
 #include "coraii/detail/scope_state.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
@@ -31,7 +32,7 @@ class basic_exit_stack;
 namespace detail {
 
 template <class Executor>
-using scope_stack = std::vector<scope_use<Executor>>;
+using scope_stack = std::vector<scope_use<Executor>, recycling_allocator<scope_use<Executor>>>;
 
 /// Owns the scopes, or refers to a stack's, so that it can be there before they are.
 template <class Executor, class Scopes, class Status>

@@ -81,7 +81,7 @@ private:
 
     static constexpr std::size_t granule = 64;  // bytes
     static constexpr std::size_t bins = 32;  // blocks of up to 2 KiB are kept
-    static constexpr unsigned char most_kept = 16;  // of each size
+    static constexpr unsigned char most_kept = 128;  // of each size
 
     static std::size_t bin_of(std::size_t size) noexcept { return (size - 1) / granule; }
     static std::size_t rounded(std::size_t size) noexcept { return (size + granule - 1) / granule * granule; }
@@ -96,6 +96,21 @@ private:
     inline static thread_local constinit unsigned char kept_[bins] = {};
     inline static thread_local constinit bool ended_ = false;
 #endif
+};
+
+/// For containers in recycled memory.
+template <class T>
+struct recycling_allocator {
+    using value_type = T;
+
+    recycling_allocator() = default;
+    template <class U>
+    recycling_allocator(const recycling_allocator<U>&) noexcept {}
+
+    T* allocate(std::size_t n) { return static_cast<T*>(recycler::allocate(n * sizeof(T))); }
+    void deallocate(T* memory, std::size_t n) noexcept { recycler::deallocate(memory, n * sizeof(T)); }
+
+    friend bool operator==(recycling_allocator, recycling_allocator) noexcept { return true; }
 };
 
 /// Base of what lives in recycled memory.
