@@ -28,8 +28,9 @@ template <class Target>
 struct forward_cancel {
     boost::intrusive_ptr<Target> target;
     void operator()(asio::cancellation_type_t type) const {
-        const boost::intrusive_ptr<Target> alive = target;  // we may be destroyed by it
-        alive->cancel(asio::enable_total_cancellation()(type));
+        Target& cancelled = *target;
+        const boost::intrusive_ptr<Target> alive{&cancelled};  // we may be destroyed by it
+        cancelled.cancel(asio::enable_total_cancellation()(type));
     }
 };
 
