@@ -4,16 +4,16 @@
 
 #include "coraii/detail/awaited.hpp"
 #include "coraii/detail/completion.hpp"
+#include "coraii/detail/coroutine_thread.hpp"
 #include "coraii/detail/enter.hpp"
 #include "coraii/detail/erased.hpp"
-#include "coraii/detail/execute.hpp"
 #include "coraii/detail/frame.hpp"
-#include "coraii/detail/keeper.hpp"
-#include "coraii/detail/coroutine_thread.hpp"
 #include "coraii/detail/pending_result.hpp"
+#include "coraii/detail/place.hpp"
+#include "coraii/detail/recycler.hpp"
 #include "coraii/detail/region.hpp"
 #include "coraii/detail/region_executor.hpp"
-#include "coraii/detail/signal.hpp"
+#include "coraii/detail/scope_threads.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -104,7 +104,8 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     std::exception_ptr error;
     const auto start = [&] {
         const asio::any_io_executor executor_inside{inside};
-        auto main = run_in_region<R>(own_frame{}, body_of_region{here, cancel}, body, throws_if_cancelled, result, error);
+        auto main =
+            run_in_region<R>(own_frame{}, body_of_region{here, cancel}, body, throws_if_cancelled, result, error);
         const auto later = cancel ? cancel->slot() : asio::cancellation_slot{};
         asio::dispatch(executor_inside, [main = std::move(main), executor_inside, later, cancel_state]() mutable {
             run_thread(std::move(main), executor_inside, later, cancel_state);

@@ -76,7 +76,7 @@ struct start_inline {
 template <class R, class T, class Executor, class Body>
 asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scope, Body body) {
     const scope_ptr<Executor> state = scope_access::take(scope);
-    // A keeper shields the cleanup. Where nobody can cancel us, there is nothing to shield it from.
+    // Where nobody can cancel us, there is nothing to shield the cleanup from.
     const bool kept = !co_await start_inline<Executor>{*state};
     use_in_with<Executor> use{*state, kept};
     if (kept) {

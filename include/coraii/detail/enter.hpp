@@ -2,10 +2,10 @@
 #ifndef CORAII_DETAIL_ENTER_HPP
 #define CORAII_DETAIL_ENTER_HPP
 
-#include "coraii/detail/keeper.hpp"
 #include "coraii/detail/place.hpp"
 #include "coraii/detail/region_executor.hpp"
 #include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/scope_threads.hpp"
 #include "coraii/detail/scope_use.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
@@ -47,7 +47,7 @@ auto resume(Handler handler) {
     };
 }
 
-/// Asks to be told when the keeper has the resource, or setup has failed; until then a cancel of `handler` goes to
+/// Asks to be told when the scope is open, or setup has failed; until then a cancel of `handler` goes to
 /// setup. `bind(handler)` makes the function that is to be called then.
 template <class Executor, class Handler, class Bind>
 void when_opened(scope_state<Executor>& state, Handler handler, Bind bind) {

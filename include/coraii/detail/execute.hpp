@@ -51,6 +51,20 @@ struct reserved_allocator {
     reserved_memory* memory_;
 };
 
+using io_executor = asio::io_context::executor_type;
+
+/// The io_context's executor that this is, or null. By far the most frequent, so it is asked for first.
+template <class Executor>
+const io_executor* as_io_executor(const Executor& executor) noexcept {
+    if constexpr (std::same_as<Executor, io_executor>) {
+        return &executor;
+    } else if constexpr (requires { executor.template target<io_executor>(); }) {
+        return executor.template target<io_executor>();
+    } else {
+        return nullptr;
+    }
+}
+
 /// True only if `its_executor` surely runs the calling thread's current function.
 template <class Executor>
 bool runs_here(const Executor& its_executor) noexcept {
@@ -59,18 +73,14 @@ bool runs_here(const Executor& its_executor) noexcept {
                   }) {
         return its_executor.running_in_this_thread();
     } else if constexpr (requires { its_executor.template target<int>(); }) {
-        using io = asio::io_context::executor_type;
-        using pool = asio::thread_pool::executor_type;
-        if (const io* target = its_executor.template target<io>()) {  // by far the most frequent
-            return target->running_in_this_thread();
-        }
         const Executor& executor = outside_of_regions(its_executor);
         const auto target_runs_here = [&executor]<class Target>(std::type_identity<Target>) {
             const Target* target = executor.template target<Target>();
             return target != nullptr && target->running_in_this_thread();
         };
-        return target_runs_here(std::type_identity<io>{}) || target_runs_here(std::type_identity<pool>{}) ||
-               target_runs_here(std::type_identity<asio::strand<io>>{}) ||
+        using pool = asio::thread_pool::executor_type;
+        return target_runs_here(std::type_identity<io_executor>{}) || target_runs_here(std::type_identity<pool>{}) ||
+               target_runs_here(std::type_identity<asio::strand<io_executor>>{}) ||
                target_runs_here(std::type_identity<asio::strand<pool>>{}) ||
                target_runs_here(std::type_identity<asio::strand<asio::any_io_executor>>{});
     } else {
@@ -78,23 +88,26 @@ bool runs_here(const Executor& its_executor) noexcept {
     }
 }
 
+/// Queues `f` on an io_context or a thread_pool.
+template <class Target, class F>
+void queue_reserved(const Target& target, reserved_memory& memory, F f) {
+    asio::require(asio::require(target, asio::execution::blocking.never),
+                  asio::execution::allocator(reserved_allocator<void>{memory}))
+        .execute(std::move(f));
+}
+
 template <class Executor, class F>
 void execute_outside_of_regions(const Executor& executor, deliver how, reserved_memory& memory, F f) {
-    const auto queue = [&]<class Target>(const Target& target) {
-        asio::require(asio::require(target, asio::execution::blocking.never),
-                      asio::execution::allocator(reserved_allocator<void>{memory}))
-            .execute(std::move(f));
-    };
-    if constexpr (std::same_as<Executor, asio::io_context::executor_type> ||
-                  std::same_as<Executor, asio::thread_pool::executor_type>) {
-        queue(executor);
+    using pool = asio::thread_pool::executor_type;
+    if (const auto* io = as_io_executor(executor)) {
+        return queue_reserved(*io, memory, std::move(f));
+    }
+    if constexpr (std::same_as<Executor, pool>) {
+        return queue_reserved(executor, memory, std::move(f));
     } else {
-        if constexpr (requires { executor.template target<int>(); }) {
-            if (const auto* io = executor.template target<asio::io_context::executor_type>()) {
-                return queue(*io);
-            }
-            if (const auto* pool = executor.template target<asio::thread_pool::executor_type>()) {
-                return queue(*pool);
+        if constexpr (requires { executor.template target<pool>(); }) {
+            if (const auto* target = executor.template target<pool>()) {
+                return queue_reserved(*target, memory, std::move(f));
             }
         }
         if (how == deliver::posted) {
@@ -109,6 +122,9 @@ void execute_outside_of_regions(const Executor& executor, deliver how, reserved_
 /// the user's own) in memory of Asio's.
 template <class Executor, class F>
 void execute_reserved(const Executor& executor, deliver how, reserved_memory& memory, F f) {
+    if (const auto* io = as_io_executor(executor)) {
+        return queue_reserved(*io, memory, std::move(f));
+    }
     if constexpr (std::same_as<Executor, asio::any_io_executor>) {
         if (const auto* inside = executor.template target<region_executor>()) {
             return execute_outside_of_regions(inside->outside(), how, memory, inside->inside(std::move(f)));
@@ -140,15 +156,6 @@ void post_to_context(const Executor& its_executor, F f) {
         asio::post(executor, std::move(f));
     }
 }
-
-/// Calls at once what it is given, and lets through what that throws.
-struct inline_executor {
-    template <class F>
-    void execute(F&& f) const {
-        std::forward<F>(f)();
-    }
-    friend bool operator==(const inline_executor&, const inline_executor&) noexcept = default;
-};
 
 /// Runs everything at once, and forgets what may not run at once: the executor of a coroutine that gets one last turn
 /// in a context that is being destroyed.

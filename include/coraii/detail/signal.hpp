@@ -5,8 +5,6 @@
 #include "coraii/detail/recycler.hpp"
 
 #include <boost/asio/cancellation_type.hpp>
-#include <boost/smart_ptr/intrusive_ptr.hpp>
-#include <boost/smart_ptr/intrusive_ref_counter.hpp>
 
 #include <memory>
 #include <utility>
@@ -70,14 +68,6 @@ public:
 private:
     std::unique_ptr<handler_base> handler_;
 };
-
-/// One that is shared by the coroutine that was spawned with it, and those who cancel that. It may stay in a cancellation
-/// slot longer than an executor may, so it has none.
-struct shared_signal : recycled, boost::intrusive_ref_counter<shared_signal> {
-    void cancel(asio::cancellation_type_t type) { signal_.emit(type); }
-    signal signal_;
-};
-using shared_signal_ptr = boost::intrusive_ptr<shared_signal>;
 
 }  // namespace detail
 }  // namespace coraii

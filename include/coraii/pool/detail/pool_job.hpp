@@ -4,10 +4,10 @@
 
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/frame.hpp"
-#include "coraii/detail/signal.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/pool/detail/pool_lease.hpp"
+#include "coraii/pool/detail/pool_signal.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>

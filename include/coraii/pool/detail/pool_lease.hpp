@@ -3,8 +3,8 @@
 #define CORAII_POOL_DETAIL_POOL_LEASE_HPP
 
 #include "coraii/detail/clock.hpp"
-#include "coraii/detail/signal.hpp"
 #include "coraii/guard.hpp"
+#include "coraii/pool/detail/pool_signal.hpp"
 
 #include <cstddef>
 #include <list>

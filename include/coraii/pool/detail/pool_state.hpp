@@ -328,6 +328,7 @@ private:
 }  // namespace coraii::detail
 
 #include "coraii/pool/detail/pool_queues.hpp"
+#include "coraii/pool/detail/pool_signal.hpp"
 #include "coraii/pool/detail/pool_steps.hpp"
 #include "coraii/pool/detail/pool_time.hpp"
 

@@ -4,12 +4,11 @@
 
 #include "coraii/detail/clock.hpp"
 #include "coraii/detail/erased.hpp"
-#include "coraii/detail/kept_scope.hpp"
 #include "coraii/detail/place.hpp"
 #include "coraii/detail/scope_state.hpp"
-#include "coraii/detail/signal.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
+#include "coraii/pool/detail/pool_signal.hpp"
 #include "coraii/pool/detail/pool_state.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -165,11 +164,11 @@ void pool_state<T, Executor>::start(place p, std::optional<exit_status> used) no
         const shared_signal_ptr stop{new shared_signal};
         if (opens) {
             asio::co_spawn(*home, open_pooled<T, Executor>(own_frame{}, std::move(job), stop),
-                           keeper_end<shared_signal>{signal::slot{stop->signal_}, stop});
+                           job_end{signal::slot{stop->signal_}, stop});
         } else {
             asio::co_spawn(asio::any_io_executor{*home},
                            try_pooled<T, Executor>(own_frame{}, std::move(job), stop, std::move(used)),
-                           keeper_end<shared_signal>{signal::slot{stop->signal_}, stop});
+                           job_end{signal::slot{stop->signal_}, stop});
         }
     } catch (...) {  // no memory: the job has failed
     }

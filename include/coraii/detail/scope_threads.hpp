@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_KEEPER_HPP
-#define CORAII_DETAIL_KEEPER_HPP
+#ifndef CORAII_DETAIL_SCOPE_THREADS_HPP
+#define CORAII_DETAIL_SCOPE_THREADS_HPP
 
 #include "coraii/detail/frame.hpp"
 #include "coraii/detail/kept_scope.hpp"
