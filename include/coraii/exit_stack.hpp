@@ -158,6 +158,7 @@ public:
     /// Cleans all scopes as `completed`, and completes when the last cleanup is done. Afterwards the stack is empty and
     /// can be used again.
     ///
+    /// Without a token it gives an awaitable, as `guard::close` does.
     /// Handler signature: `void(std::exception_ptr)`: the first error of a cleanup; later ones go to `on_cleanup_error`,
     ///   and the scopes below a failed one are told `failed`.
     /// Cancellation: a cancel before the first cleanup begins drops the scopes; from then on none.

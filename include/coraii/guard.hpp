@@ -142,13 +142,15 @@ public:
 
     /// The use went well: cleans up with `exit_reason::completed`, and completes when the cleanup is done.
     ///
-    /// Handler signature: `void(std::exception_ptr)`.
+    /// Without a token it gives an awaitable for `co_await`, which does not suspend if the cleanup does not. With one it is
+    /// an async operation. Handler signature: `void(std::exception_ptr)`.
     /// Effects: the guard is inert from this call on. If the operation is never started, it counts as dropped. On an
     ///   inert guard it completes at once, without error.
     /// Errors: what the cleanup threw, or `errc::cleanup_timeout`.
     /// Cancellation: none. (A coroutine that has been cancelled throws at `co_await` before the operation starts; the
     ///   guard then counts as dropped. `with` waits in that case too.)
     /// Executor: completes on the handler's associated executor, never inside the initiating function.
+    /// Exception safety: if there is no memory for the operation, the guard counts as dropped.
     [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(Token&& token) {
