@@ -9,6 +9,7 @@
 #include <boost/asio/use_future.hpp>
 
 #include <atomic>
+#include <concepts>
 #include <future>
 #include <memory>
 #include <optional>
@@ -309,6 +310,24 @@ TEST_CASE("G14: one cleanup, whatever the order of close, reset, move and destru
     run(work(), s);
     REQUIRE(log.size() == 3);
     CHECK(log[2] == "cleaned a");
+}
+
+TEST_CASE("closing in a coroutine does not suspend it if the cleanup does not", "[guard]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    events log;
+    const auto work = [&]() -> awaitable<void> {
+        auto a = co_await make(form::pair, log, "a");
+        auto b = co_await make(form::pair, log, "b", {.cleanup_suspends = true});
+        static_assert(std::same_as<decltype(a.close()), awaitable<void>>);
+        asio::post(co_await asio::this_coro::executor, [&] { log.push_back("another's turn"); });
+        co_await a.close();
+        log.push_back("closed a");
+        co_await b.close();
+        log.push_back("closed b");
+    };
+    run(work(), s);
+    CHECK(log == events{"setup a", "setup b", "cleanup a completed", "cleaned a", "closed a", "cleanup b completed",
+                        "another's turn", "cleaned b", "closed b"});
 }
 
 TEST_CASE("G16: assignment over an open guard starts the old one's cleanup", "[guard]") {
