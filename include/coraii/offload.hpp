@@ -4,6 +4,7 @@
 
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/outside.hpp"
+#include "coraii/detail/pending_result.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 
@@ -17,7 +18,6 @@
 #include <source_location>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 namespace coraii {
 namespace detail {
@@ -27,7 +27,7 @@ namespace detail {
 template <class T, class Open, class Close>
 class blocking_resource {
 public:
-    using stored = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+    using stored = std::conditional_t<std::is_void_v<T>, nothing, T>;
 
     blocking_resource(Open open, Close close) : open_{std::move(open)}, close_{std::move(close)} {}
     blocking_resource(const blocking_resource&) = delete;

@@ -4,13 +4,15 @@
 
 #include <optional>
 #include <type_traits>
-#include <variant>
 
 namespace coraii::detail {
 
+/// In the place of a value of type void. (`std::monostate` brings the whole of <variant>.)
+struct nothing {};
+
 /// A body's result until the cleanups are done; of void, nothing.
 template <class R>
-using pending_result = std::conditional_t<std::is_void_v<R>, std::monostate, std::optional<R>>;
+using pending_result = std::conditional_t<std::is_void_v<R>, nothing, std::optional<R>>;
 
 }  // namespace coraii::detail
 
