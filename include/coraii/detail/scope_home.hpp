@@ -43,9 +43,12 @@ public:
     /// Errors: a large executor may take memory.
     void keep_context_running() {
         constexpr auto work = asio::execution::outstanding_work.tracked;
+        if (io_work_ || work_ || !executor_) {
+            return;
+        }
         if (io_ != nullptr) {
             io_work_.emplace(asio::require(*io_, work));
-        } else if (!work_ && executor_) {
+        } else {
             work_.emplace(asio::prefer(*executor_, work));
         }
     }
