@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <type_traits>
 
@@ -239,6 +240,31 @@ TEST_CASE("scoped: an object whose exit takes nothing, and one that enters void"
         }(),
         s);
     CHECK(log == events{"lock", "body", "unlock"});
+}
+
+TEST_CASE("G1: where an operation of setup cannot begin, its locals are gone when the error arrives", "[async_scope]") {
+    const bool in_stack = GENERATE(false, true);
+    events log;
+    const auto scope = [&]() -> coraii::async_scope<int> {
+        const auto local = std::shared_ptr<void>(nullptr, [&](void*) { log.push_back("setup's local"); });
+        int n = 0;
+        auto cannot_begin = [](auto) { throw std::bad_alloc{}; };
+        co_await asio::async_initiate<const asio::deferred_t&, void()>(cannot_begin, asio::deferred);
+        co_yield n;
+    };
+    const auto work = [&]() -> awaitable<void> {
+        coraii::exit_stack stack{co_await asio::this_coro::executor};
+        try {
+            if (in_stack) {
+                co_await stack.enter(scope());
+            } else {
+                const auto g = co_await scope();
+            }
+        } catch (const std::bad_alloc&) { log.push_back("error"); }
+    };
+    const auto s = GENERATE(slot::none, slot::connected);
+    run(work(), s);
+    CHECK(log == events{"setup's local", "error"});
 }
 
 TEST_CASE("exit_status: only completed is ok, and nobody's status is abandoned", "[async_scope]") {

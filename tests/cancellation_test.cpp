@@ -426,6 +426,41 @@ TEST_CASE("guard: closing in a cancelled coroutine throws before it starts, and 
     CHECK(log == events{"setup a", "cleanup a abandoned", "cleaned a"});
 }
 
+TEST_CASE("G7: a cancel reaches setup once, also if that goes on at once and resets its cancellation state",
+          "[cancel]") {
+    asio::io_context context;
+    events log;
+    // Completes inside the emission.
+    auto wait = [](auto handler) {
+        auto slot = asio::get_associated_cancellation_slot(handler);
+        const auto waiting = std::make_shared<decltype(handler)>(std::move(handler));
+        slot.assign([waiting](cancellation_type) {
+            auto done = std::move(*waiting);
+            std::move(done)(asio::error::operation_aborted);
+        });
+    };
+    const auto scope = [&]() -> coraii::async_scope<int> {
+        int n = 0;
+        try {
+            co_await asio::async_initiate<const asio::deferred_t&, void(boost::system::error_code)>(wait,
+                                                                                                    asio::deferred);
+        } catch (const boost::system::system_error&) { log.push_back("cancelled"); }
+        co_await asio::this_coro::reset_cancellation_state(asio::enable_total_cancellation());
+        co_await turn();
+        log.push_back("undone");
+        co_yield n;
+    };
+    const auto work = [&]() -> awaitable<void> {
+        const auto g = co_await scope();
+        log.push_back("opened");
+    };
+    task t{context, work(), slot::connected};
+    context.run_for(10ms);
+    t.cancel();
+    finish(context);
+    CHECK(log == events{"cancelled", "undone", "opened"});
+}
+
 TEST_CASE("G9: a cancel that is still on its way when setup ends does not reach the cleanup", "[cancel]") {
     const bool drop = GENERATE(false, true);
     asio::io_context context;

@@ -3,6 +3,7 @@
 #include "support/scenario.hpp"
 
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -226,6 +227,24 @@ TEST_CASE("G20: a pool lets go of everything before the one who waits for it goe
         context.run();
         CHECK(released);
     }
+}
+
+TEST_CASE("G20: a setup is destroyed by the pool while another thread still begins it", "[threads]") {
+    asio::thread_pool pool{2};
+    const auto scope = []() -> coraii::async_scope<int> {
+        int n = 0;
+        auto drop = [](auto) {};
+        co_await asio::async_initiate<const asio::deferred_t&, void()>(drop, asio::deferred);
+        co_yield n;
+    };
+    std::atomic<int> told{0};
+    for (int i = 0; i < 50 * rounds; ++i) {
+        const auto tell = [&told](std::exception_ptr, coraii::guard<int>) { ++told; };
+        scope()(asio::bind_executor(pool.get_executor(), tell));
+    }
+    pool.join();
+    CHECK(told == 0);
+    CHECK(coraii::stats(pool).opened == 0);
 }
 
 TEST_CASE("stats and for_each_scope may be asked from any thread", "[threads]") {

@@ -168,7 +168,8 @@ inline constexpr detail::this_scope_t this_scope{};
 ///   executor. If setup throws, that exception is the result, nothing is cleaned, and the body never starts.
 /// Cancellation: during setup a cancel reaches setup's operations, whatever its type (`terminal`, `partial`, `total`),
 ///   after the caller's own filters. If setup succeeds nevertheless, the guard is delivered. From the `co_yield` on
-///   nothing reaches the scope: the cleanup is shielded, but for its own `cleanup_timeout`.
+///   nothing reaches the scope: the cleanup is shielded, but for its own `cleanup_timeout`. It begins with a cancellation
+///   state of its own; what setup made of its own state (filters, `throw_if_cancelled`) ends with setup.
 /// Errors: those of setup; `errc::no_value` if the coroutine ends without a `co_yield`; `errc::already_awaited` for a
 ///   scope that was used or moved from. A second `co_yield` throws `errc::yielded_twice` into the coroutine, which makes
 ///   it an error of the cleanup.

@@ -142,8 +142,8 @@ public:
 
     /// The use went well: cleans up with `exit_reason::completed`, and completes when the cleanup is done.
     ///
-    /// Without a token it gives an awaitable for `co_await`, which does not suspend if the cleanup does not. With one it is
-    /// an async operation. Handler signature: `void(std::exception_ptr)`.
+    /// Without a token it gives an awaitable for the coroutines of `Executor`, which does not suspend if the cleanup does
+    /// not. With one it is an async operation. Handler signature: `void(std::exception_ptr)`.
     /// Effects: the guard is inert from this call on. If the operation is never started, it counts as dropped. On an
     ///   inert guard it completes at once, without error.
     /// Errors: what the cleanup threw, or `errc::cleanup_timeout`.

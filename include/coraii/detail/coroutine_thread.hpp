@@ -31,8 +31,11 @@ public:
 
     void emit(asio::cancellation_type_t type) {
         const bool was_emitting = std::exchange(emitting_, true);
-        first_.emit(type);
-        later_.emit(type);
+        if (later_.slot().has_handler()) {
+            later_.emit(type);
+        } else {
+            first_.emit(type);
+        }
         emitting_ = was_emitting;
         if (over_) {
             end();

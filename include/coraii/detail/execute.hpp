@@ -25,7 +25,7 @@ namespace coraii::detail {
 
 /// Room for one queued function, kept from setup until cleanup: leaving a scope then needs no memory.
 struct reserved_memory {
-    alignas(std::max_align_t) std::byte bytes[96];
+    alignas(std::max_align_t) std::byte bytes[128];
 };
 
 template <class V>

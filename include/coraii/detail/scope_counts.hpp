@@ -65,7 +65,7 @@ public:
     }
 
 private:
-    void add(number of_thread::*which) noexcept {
+    void add(number of_thread::* which) noexcept {
         struct found {
             std::uint64_t id;
             of_thread* mine;
@@ -97,7 +97,7 @@ private:
         return made;
     }
 
-    std::uint64_t sum(number of_thread::*which) const noexcept {
+    std::uint64_t sum(number of_thread::* which) const noexcept {
         std::uint64_t all = (without_memory_.*which).load();
         for (const of_thread* t = threads_; t != nullptr; t = t->next) {
             all += (t->*which).load(std::memory_order_acquire);

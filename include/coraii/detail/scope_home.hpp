@@ -22,8 +22,7 @@ namespace coraii::detail {
 template <class Executor>
 class scope_home {
     template <class E>
-    using tracked =
-        std::decay_t<typename asio::prefer_result<E, asio::execution::outstanding_work_t::tracked_t>::type>;
+    using tracked = std::decay_t<typename asio::prefer_result<E, asio::execution::outstanding_work_t::tracked_t>::type>;
 
 public:
     void begin(const Executor& executor) {

@@ -63,7 +63,9 @@ struct scope_life : scope_record {
     }
 
     void setup_failed(std::exception_ptr error) {
-        error_ = error ? std::move(error) : make_error(errc::no_value);
+        if (!error_) {
+            error_ = error ? std::move(error) : make_error(errc::no_value);
+        }
         end();
         if (left_) {
             background_ended(deliver::dispatched);

@@ -59,11 +59,12 @@ public:
     /// `has_happened()` afterwards.
     void start_kept(const Executor& executor, where_we_are we_are) {
         start(executor);
-        const bool outside = !home_.may_be_in_a_region() ||
-                             (we_are == where_we_are::on_it && running_at::now().where == nullptr);
+        const bool outside =
+            !home_.may_be_in_a_region() || (we_are == where_we_are::on_it && running_at::now().where == nullptr);
         if (!outside) {
             home_.begin(code_of(executor, *this));
         }
+        bool begun = false;
         try {
             if (guarded_) {
                 home_.keep_context_running();
@@ -74,6 +75,7 @@ public:
             cleanup_ = clean_up<Executor>(own_frame{}, *this);
             auto main = set_up<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}});
             // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
+            begun = true;
             const auto cancel =
                 cancellable_ ? signal_.begin(asio::enable_total_cancellation()) : asio::cancellation_state{};
             if (we_are == where_we_are::on_it || home_.runs_here()) {
@@ -85,14 +87,14 @@ public:
                                [self = scope_ptr<Executor>{this}, main = std::move(main), cancel]() mutable {
                                    self->run_in_thread(std::move(main), self->signal_, cancel);
                                });
-                if (thread_.exchange(thread::has_it) == thread::was_dropped) {
-                    cut_short();
-                }
             }
         } catch (...) {
+            // Where an operation of setup could not begin, its thread is destroyed by a function that Asio queues, and the
+            // user is told then: setup's locals go first.
             error_ = std::current_exception();
-            end();  // the coroutine may have been begun: it goes with its thread
-            when_opened_.happen();
+        }
+        if (thread_.exchange(thread::has_it) == thread::was_dropped || !begun) {
+            cut_short();
         }
     }
 
@@ -205,6 +207,9 @@ public:
             }
             home_.queue(how, [self = scope_ptr<Executor>{this}] { self->run_cleanup(); });
         } catch (...) {
+            if (phase_.load() != scope_phase::open) {  // the executor has run it at once
+                return registry_->report({std::current_exception(), status_.error(), name_, where_});
+            }
             // No memory to queue it, on an executor that takes none from us. It stays listed: the context runs it at
             // its end at the latest.
             starting_.store(false);
@@ -229,20 +234,24 @@ public:
     void cut_short() noexcept {
         const scope_phase phase = phase_.load();
         if (phase == scope_phase::made || phase == scope_phase::closed) {
-            return destroy_coroutine();  // not begun, or over: at the latest since its setup could not begin to wait
+            return;  // not begun, or over
         }
         const scope_ptr<Executor> alive{this};
         destroy_coroutine();
-        destroyed_in(phase);
+        if (phase == scope_phase::setting_up && error_) {
+            setup_failed(nullptr);
+        } else {
+            destroyed_in(phase);
+        }
     }
 
     // ---- what the coroutine's promise, its awaiters and its threads need
 
-    // From when it is begun a coroutine thread answers for the scope. An executor may drop it before it is back from
-    // being given it.
+    // A coroutine thread answers for the scope, from when who begins it is done: it may be dropped before that.
     void thread_has_it() noexcept { thread_.store(thread::has_it, std::memory_order_relaxed); }
     void thread_dropped() noexcept {
-        if (thread_.exchange(thread::was_dropped) == thread::has_it) {
+        thread begun = thread::none;
+        if (!thread_.compare_exchange_strong(begun, thread::was_dropped)) {
             cut_short();
         }
     }
@@ -265,7 +274,6 @@ public:
 
 private:
     void run_in_thread(thread_main<Executor> main, thread_signal& signal, asio::cancellation_state cancel) {
-        thread_has_it();
         run_thread(std::move(main), home_.executor(),
                    cancel.slot().is_connected() ? signal.slot() : asio::cancellation_slot{}, cancel);
     }
@@ -286,6 +294,7 @@ private:
     }
 
     void clean(thread_main<Executor> main) {
+        thread_has_it();
         if (released_) {
             destroy_coroutine();
             finish(nullptr);

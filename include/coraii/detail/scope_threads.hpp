@@ -108,10 +108,12 @@ template <class Executor>
 thread_main<Executor> set_up(own_frame, kept_scope<Executor> kept) {
     std::exception_ptr error = co_await run_coroutine<Executor>{*kept.state};
     const scope_ptr<Executor> state = std::move(kept.state);
-    if (state->phase_.load() != scope_phase::setting_up) {
-        state->destroy_coroutine();  // given up, when it could not begin to wait
-    } else if (state->paused_) {
+    if (state->paused_) {
+        const std::exception_ptr thrown = std::exchange(state->error_, nullptr);
         state->kept_opened();
+        if (thrown) {  // by an operation that was begun nevertheless
+            std::rethrow_exception(thrown);
+        }
     } else {
         state->setup_failed(std::move(error));
     }

@@ -40,8 +40,9 @@ public:
 
     /// The event will not come. Destroys the completion, also one that is only about to be set.
     void forget() noexcept {
-        state_.store(state::forgotten, std::memory_order_release);
-        const auto unused = take();
+        if (state_.exchange(state::forgotten, std::memory_order_acq_rel) == state::waiting) {
+            const auto unused = take();
+        }
     }
 
 private:
