@@ -74,8 +74,8 @@ public:
             }
             cleanup_ = clean_up<Executor>(own_frame{}, *this);
             auto main = set_up<Executor>(own_frame{}, kept_scope<Executor>{scope_ptr<Executor>{this}});
-            // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
             begun = true;
+            // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
             const auto cancel =
                 cancellable_ ? signal_.begin(asio::enable_total_cancellation()) : asio::cancellation_state{};
             if (we_are == where_we_are::on_it || home_.runs_here()) {
@@ -114,8 +114,8 @@ public:
     /// Setup is done, and the user may have the resource. If the user is gone already, the cleanup begins.
     void kept_opened() {
         count_opened();
-        phase_.store(
-            scope_phase::open);  // before looking who holds it: who drops the last hold looks at the phase then
+        // Before we look who holds it: who drops the last hold looks at the phase then.
+        phase_.store(scope_phase::open);
         if (holds_.load() == 0) {
             begin_cleanup(deliver::dispatched);
         } else {
@@ -123,7 +123,7 @@ public:
         }
     }
 
-    /// Setup, if it is not over.
+    /// Cancels setup, if it is not over.
     void cancel(asio::cancellation_type_t type) {
         if (phase_.load() != scope_phase::setting_up) {
             return;
