@@ -177,6 +177,12 @@ void* operator new[](std::size_t size, std::align_val_t alignment) {
     using namespace coraii::testing::detail;
     return or_throw(take_aligned(size, static_cast<std::size_t>(alignment)));
 }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+    return coraii::testing::detail::take_aligned(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+    return coraii::testing::detail::take_aligned(size, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* block) noexcept {
     coraii::testing::detail::give_back(block);
 }
