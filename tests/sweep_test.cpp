@@ -215,23 +215,27 @@ TEST_CASE("sweep: guards that are closed", "[sweep]") {
             co_await g.close();
         },
         dropped);  // where the body throws
-    sweep_forms("close with a status, whatever happens",
-                [](auto make) -> awaitable<void> {
-                    auto g = co_await make("a");
-                    std::exception_ptr error;
-                    try {
-                        co_await body();
-                    } catch (...) { error = std::current_exception(); }
-                    co_await asio::this_coro::throw_if_cancelled(false);
-                    const auto how = error ? coraii::exit_reason::failed : coraii::exit_reason::completed;
-                    const coraii::exit_status status{how, error};
-                    co_await g.close(status);
-                    co_await asio::this_coro::throw_if_cancelled(true);
-                    if (error) {
-                        std::rethrow_exception(error);
-                    }
-                },
-                {.keeps_cancellation_state = false});
+    const auto close_with_status = [](auto make) -> awaitable<void> {
+        auto g = co_await make("a");
+        std::exception_ptr error;
+        try {
+            co_await body();
+        } catch (...) { error = std::current_exception(); }
+        co_await asio::this_coro::throw_if_cancelled(false);
+        const auto how = error ? coraii::exit_reason::failed : coraii::exit_reason::completed;
+        const coraii::exit_status status{how, error};
+        co_await g.close(status);
+        co_await asio::this_coro::throw_if_cancelled(true);
+        if (error) {
+            std::rethrow_exception(error);
+        }
+    };
+    sweep_options whatever_happens{.keeps_cancellation_state = false};
+    std::erase(whatever_happens.kinds, fault_kind::no_memory);
+    sweep_forms("close with a status, whatever happens", close_with_status, whatever_happens);
+    sweep_forms("close with a status, and without memory",  // for closing: then the guard counts as dropped
+                close_with_status,
+                {.order = cleanup_order::reverse, .keeps_cancellation_state = false, .kinds = {fault_kind::no_memory}});
 }
 
 TEST_CASE("sweep: guards that are dropped, moved, assigned over and released", "[sweep]") {
