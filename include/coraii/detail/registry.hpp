@@ -66,9 +66,14 @@ public:
 
     ~registry() override { generation_.fetch_add(1, std::memory_order_release); }
 
-    /// Gives it the number that it is listed by.
-    void count_opened(scope_record& record) noexcept {
-        record.opened_as_.store(counts.opened(), std::memory_order_relaxed);
+    /// Gives it a number to be listed by. Those that may be listed later only, when their coroutine is destroyed, do not
+    /// share a counter between threads: they come between the two that were listed around them, and of several there the
+    /// first to be destroyed, which is the inner one, is the newest.
+    void count_opened(scope_record& record, bool listed_now) noexcept {
+        counts.opened();
+        const std::uint64_t last = listed_now ? numbers_.fetch_add(1, std::memory_order_relaxed) + 1
+                                              : numbers_.load(std::memory_order_relaxed);
+        record.opened_as_.store(2 * last + (listed_now ? 0 : 1), std::memory_order_relaxed);
     }
 
     scope_counts counts;
@@ -88,7 +93,7 @@ public:
             ++changes_;
             scope_record* newer = nullptr;
             scope_record* older = newest_;
-            while (older != nullptr && older->opened_as_.load() > record.opened_as_.load()) {
+            while (older != nullptr && is_newer(*older, record)) {
                 newer = std::exchange(older, older->older_);
             }
             record.older_ = older;
@@ -273,6 +278,11 @@ private:
         }
     }
 
+    static bool is_newer(const scope_record& a, const scope_record& b) noexcept {
+        const std::uint64_t n = a.opened_as_.load(), m = b.opened_as_.load();
+        return n > m || (n == m && n != scope_record::not_opened);
+    }
+
     void unlink(outside_wait& wait) noexcept {
         if (wait.previous_ != nullptr || waits_ == &wait) {
             (wait.previous_ != nullptr ? wait.previous_->next_ : waits_) = wait.next_;
@@ -309,6 +319,8 @@ private:
     }
 
     inline static std::atomic<std::uint64_t> generation_{1};
+
+    std::atomic<std::uint64_t> numbers_{0};
 
     std::atomic<bool> dying_{false};
     std::atomic<bool> tracking_{false};

@@ -20,7 +20,7 @@ class scope_counts {
     struct alignas(64) of_thread {  // a cache line
         explicit of_thread(const void* t) noexcept : thread{t} {}
 
-        number left{0}, abandoned{0}, cleaned{0}, failed{0}, released{0};
+        number opened{0}, left{0}, abandoned{0}, cleaned{0}, failed{0}, released{0};
         const void* thread;  // it, or another that has its memory now
         of_thread* next = nullptr;
     };
@@ -36,8 +36,7 @@ public:
         }
     }
 
-    /// Gives its number.
-    std::uint64_t opened() noexcept { return opened_.fetch_add(1, std::memory_order_relaxed); }
+    void opened() noexcept { add(&of_thread::opened); }
     void left(bool abandoned) noexcept {
         add(&of_thread::left);
         if (abandoned) {
@@ -58,7 +57,7 @@ public:
         const std::uint64_t ended = s.cleaned + s.failed + sum(&of_thread::released);
         s.abandoned = sum(&of_thread::abandoned);
         const std::uint64_t left = sum(&of_thread::left);
-        s.opened = opened_.load();
+        s.opened = sum(&of_thread::opened);
         s.closing = static_cast<std::size_t>(left - ended);
         s.open = static_cast<std::size_t>(s.opened - left);
         return s;
@@ -111,7 +110,6 @@ private:
     mutable std::mutex mutex_;
     of_thread* threads_ = nullptr;
     of_thread without_memory_{nullptr};
-    alignas(64) number opened_{0};  // every thread's: scopes are cleaned in its order when the context dies
 };
 
 }  // namespace coraii::detail

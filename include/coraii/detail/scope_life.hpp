@@ -87,8 +87,9 @@ protected:
     virtual void end() noexcept = 0;
 
     void count_opened() noexcept {
-        registry_->count_opened(*this);
-        if (guarded_ || registry_->tracking()) {
+        const bool listed = guarded_ || registry_->tracking();
+        registry_->count_opened(*this, listed);
+        if (listed) {
             registry_->add(*this);
         }
     }

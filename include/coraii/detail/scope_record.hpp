@@ -98,7 +98,8 @@ private:
     friend class registry;
     std::atomic<unsigned> references_{1};  // its maker's
     std::atomic<bool> listed_{false};
-    std::atomic<std::uint64_t> opened_as_{std::numeric_limits<std::uint64_t>::max()};  // the n-th of its context
+    static constexpr std::uint64_t not_opened = std::numeric_limits<std::uint64_t>::max();
+    std::atomic<std::uint64_t> opened_as_{not_opened};  // the n-th of its context, about
     scope_record* older_ = nullptr;
     scope_record* newer_ = nullptr;
     clock::time_point since_;
