@@ -8,7 +8,6 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/execution.hpp>
-#include <boost/asio/execution_context.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/require.hpp>
@@ -156,40 +155,6 @@ void post_to_context(const Executor& its_executor, F f) {
         asio::post(executor, std::move(f));
     }
 }
-
-/// Runs everything at once, and forgets what may not run at once: the executor of a coroutine that gets one last turn
-/// in a context that is being destroyed.
-class last_turn_executor {
-public:
-    explicit last_turn_executor(asio::execution_context& context) noexcept : context_{&context} {}
-
-    asio::execution_context& query(asio::execution::context_t) const noexcept { return *context_; }
-    asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
-        return may_run_ ? asio::execution::blocking_t{asio::execution::blocking.possibly}
-                        : asio::execution::blocking_t{asio::execution::blocking.never};
-    }
-    last_turn_executor require(asio::execution::blocking_t::possibly_t) const noexcept {
-        return last_turn_executor{*context_};
-    }
-    last_turn_executor require(asio::execution::blocking_t::never_t) const noexcept {
-        last_turn_executor never{*context_};
-        never.may_run_ = false;
-        return never;
-    }
-
-    template <class F>
-    void execute(F f) const {
-        if (may_run_) {
-            std::move(f)();
-        }
-    }
-
-    friend bool operator==(const last_turn_executor&, const last_turn_executor&) = default;
-
-private:
-    asio::execution_context* context_;
-    bool may_run_ = true;
-};
 
 }  // namespace coraii::detail
 
