@@ -64,9 +64,7 @@ asio::awaitable<std::add_pointer_t<T>, Executor> enter_stack(own_frame, basic_ex
     const Executor executor = co_await asio::this_coro::executor;
     use->guarded_ = true;
     co_await enter_kept(*use.get(), executor, caller);
-    if (use->error_) {
-        std::rethrow_exception(std::exchange(use->error_, nullptr));
-    }
+    use->rethrow_error();
     auto* resource = static_cast<T*>(use->value_);
     stack.push(std::move(use));
     co_return resource;
@@ -218,9 +216,7 @@ private:
         detail::scope_use<Executor> use{detail::scope_access::take(scope)};
         use->guarded_ = true;
         use->start_kept(executor_, detail::where_we_are::anywhere);
-        if (use->error_) {
-            std::rethrow_exception(use->error_);
-        }
+        use->rethrow_error();
         push(std::move(use));
     }
 

@@ -83,9 +83,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
         const Executor executor = co_await asio::this_coro::executor;
         co_await enter_kept(*state, executor, caller);
-        if (state->error_) {
-            std::rethrow_exception(std::exchange(state->error_, nullptr));
-        }
+        state->rethrow_error();
     } else {
         std::exception_ptr setup_error = co_await run_coroutine<Executor>{*state};
         if (!state->paused_) {
@@ -129,9 +127,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
     if (error) {
         std::rethrow_exception(std::move(error));
     }
-    if (state->error_) {
-        std::rethrow_exception(std::exchange(state->error_, nullptr));
-    }
+    state->rethrow_error();
     if constexpr (!std::is_void_v<R>) {
         co_return std::move(*result);
     }

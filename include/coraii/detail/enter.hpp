@@ -140,9 +140,7 @@ asio::awaitable<void, Executor> close_use(own_frame, scope_use<Executor> use, ex
     }
     const scope_ptr<Executor> state = use.take();
     co_await leave_kept(*state, std::move(status), where_we_are::anywhere);
-    if (state->error_) {
-        std::rethrow_exception(std::exchange(state->error_, nullptr));
-    }
+    state->rethrow_error();
 }
 
 }  // namespace coraii::detail

@@ -73,6 +73,13 @@ struct scope_life : scope_record {
         when_opened_.happen();
     }
 
+    /// Throws what there is for the waiter, once.
+    void rethrow_error() {
+        if (error_) {
+            std::rethrow_exception(std::exchange(error_, nullptr));
+        }
+    }
+
     bool released_ = false;  // the user took the resource; there is nothing to clean
     bool guarded_ = false;  // not in a `with`: the context is kept running, and knows it
     void* value_ = nullptr;
