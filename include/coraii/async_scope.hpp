@@ -2,17 +2,21 @@
 #ifndef CORAII_ASYNC_SCOPE_HPP
 #define CORAII_ASYNC_SCOPE_HPP
 
-#include "coraii/detail/awaited.hpp"
-#include "coraii/detail/enter.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/scope/enter.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
+#include "coraii/detail/scope/scope_frame.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_executor.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -30,6 +34,8 @@ namespace coraii {
 
 template <class T, class Executor = asio::any_io_executor>
 class async_scope;
+template <class T, class Executor>
+class scope_operation;
 
 /// What an `async_scope<void>` yields: `exit_status why = co_yield coraii::entered;`
 struct entered_t {};
@@ -39,19 +45,18 @@ namespace detail {
 
 struct this_scope_t {};
 
-/// The promise of a scope's coroutine: an Asio coroutine that may pause once, at its `co_yield`.
+/// The promise of a scope's coroutine, which pauses once, at its `co_yield`.
 template <class T, class Executor>
-class scope_promise : public frame_promise<void, Executor> {
-    using base = frame_promise<void, Executor>;
+class scope_promise : public scope_frame<Executor> {
+    using base = scope_frame<Executor>;
 
 public:
     async_scope<T, Executor> get_return_object(std::source_location where = std::source_location::current()) {
         static_assert(alignof(scope_promise) == alignof(typename base::asio_base));
-        scope_ptr<Executor> state{new scope_state<Executor>, false};
-        state->where_ = where;
-        state->coroutine_ = base::get_return_object();
-        state_ = state.get();
-        return async_scope<T, Executor>{std::move(state)};
+        this->set_handle();
+        scope_core<Executor>& scope = this->core();
+        scope.where_ = where;
+        return async_scope<T, Executor>{unstarted_scope<Executor>{scope_ptr<Executor>{&scope}}};
     }
 
     template <class U>
@@ -79,43 +84,32 @@ public:
     using base::await_transform;
     auto await_transform(const this_scope_t&) noexcept {
         struct awaiter {
-            scope_record* record;
+            registry_entry* entry;
             bool await_ready() const noexcept { return true; }
             void await_suspend(std::coroutine_handle<>) const noexcept {}
-            scope_handle await_resume() const noexcept { return scope_handle{record}; }
+            scope_handle await_resume() const noexcept { return scope_handle{entry}; }
         };
-        return awaiter{state_};
+        return awaiter{&this->core()};
     }
 
 private:
     auto pause_with(void* resource) {
-        if (state_->yielded_) {
+        if (this->core().state() > scope_state::unwanted) {
             throw_error(errc::yielded_twice);
         }
-        state_->value_ = resource;
+        this->core().resource_ = resource;
         struct pause {
             scope_promise& promise;
 
             bool await_ready() const noexcept { return false; }
-            void await_suspend(std::coroutine_handle<>) const noexcept {
-                promise.state_->yielded_ = promise.state_->paused_ = true;
-                promise.give_control_back();
-            }
+            void await_suspend(std::coroutine_handle<>) const noexcept { promise.base::pause(); }
             exit_status await_resume() const noexcept {
-                promise.state_->paused_ = false;
-                return promise.state_->status_;
+                promise.resumed();
+                return promise.core().status_;
             }
         };
         return pause{*this};
     }
-
-    // What the end of a coroutine does: its awaiter goes on. But this one is not at its end, and can be awaited again.
-    void give_control_back() noexcept {
-        using handle = std::coroutine_handle<typename base::asio_base>;
-        base::asio_base::final_suspend().await_suspend(handle::from_promise(*this));
-    }
-
-    scope_state<Executor>* state_ = nullptr;
 };
 
 /// The scope that is written by the library for a setup and a cleanup.
@@ -211,28 +205,55 @@ public:
         if (limit <= limit.zero()) {
             throw std::invalid_argument("coraii: a cleanup_timeout must be greater than zero");
         }
-        checked().timeout_ = limit;
+        checked().settings().cleanup_timeout = limit;
         return std::move(*this);
     }
 
     /// A name for reports. It is copied; more than 15 characters may take an allocation.
     [[nodiscard]] async_scope named(std::string_view name) && {
-        checked().name_ = name;
+        checked().settings().name = name;
         return std::move(*this);
     }
 
     /// Starts the scope: an async operation with the signature `void(std::exception_ptr, guard<T, Executor>)`.
+    ///
+    /// Preconditions: the handler has an executor of its own, as a coroutine has. For one that has none there is `on`.
     template <asio::completion_token_for<void(std::exception_ptr, guard<T, Executor>)> Token>
     auto operator()(Token&& token) && {
-        return asio::async_initiate<Token, void(std::exception_ptr, guard_type)>(
-            detail::initiate_enter<guard_type, Executor>{}, token, std::move(state_));
+        auto start = [](auto&& handler, detail::unstarted_scope<Executor> scope) {
+            using handler_type = std::decay_t<decltype(handler)>;
+            using handler_executor = asio::associated_executor_t<handler_type>;
+            constexpr bool has_executor = detail::has_executor<handler_type>;
+            static_assert(has_executor,
+                          "coraii::async_scope: the completion handler has no executor, so there is none to run setup and "
+                          "cleanup on; give it one with asio::bind_executor, or the scope with std::move(scope).on(executor)");
+            constexpr bool converts = !has_executor || std::is_convertible_v<handler_executor, Executor>;
+            static_assert(converts,
+                          "coraii::async_scope: the handler's associated executor must convert to the scope's Executor; "
+                          "std::move(scope).on(executor) gives the scope one");
+            if constexpr (has_executor && converts) {
+                const auto executor = static_cast<Executor>(asio::get_associated_executor(handler));
+                detail::start_scope<guard_type, Executor, handler_type>(std::forward<decltype(handler)>(handler), executor,
+                                                                        std::move(scope));
+            }
+        };
+        return asio::async_initiate<Token, void(std::exception_ptr, guard_type)>(start, token, std::move(scope_));
+    }
+
+    /// The scope as an async operation of an object that has this executor, as an I/O object's operations have one: setup and
+    /// cleanup run on the handler's executor if it has one, else on `executor`. Same signature.
+    ///
+    /// For handlers without an executor, such as those of `asio::experimental::make_parallel_group`. `with` and the like take
+    /// the scope itself.
+    [[nodiscard]] scope_operation<T, Executor> on(Executor executor) && {
+        return scope_operation<T, Executor>{std::move(executor), std::move(scope_)};
     }
 
 private:
     friend promise_type;
     friend struct detail::scope_access;
 
-    explicit async_scope(detail::scope_ptr<Executor> state) noexcept : state_{std::move(state)} {}
+    explicit async_scope(detail::unstarted_scope<Executor> scope) noexcept : scope_{std::move(scope)} {}
 
     template <class Setup, class Cleanup>
     static async_scope from_pair(Setup setup, Cleanup cleanup, std::source_location where) {
@@ -258,19 +279,63 @@ private:
                       "operation, or void");
         if constexpr (setup_fits && result_fits && cleanup_fits) {
             auto scope = detail::scope_from_pair<T, Executor>(std::move(setup), std::move(cleanup));
-            scope.state_->where_ = where;
+            scope.scope_->where_ = where;
             return scope;
         }
     }
 
-    detail::scope_state<Executor>& checked() const {
-        if (!state_) {
+    detail::scope_core<Executor>& checked() const {
+        if (!scope_) {
             detail::throw_error(errc::already_awaited);
         }
-        return *state_;
+        return *scope_.operator->();
     }
 
-    detail::scope_ptr<Executor> state_;
+    detail::unstarted_scope<Executor> scope_;
+};
+
+/// A scope with an executor, as an async operation with the signature `void(std::exception_ptr, guard<T, Executor>)`. Made by
+/// `async_scope::on`.
+///
+/// Move-only, and good for one use.
+/// Errors, Cancellation, Lifetime, Thread safety: as of the scope.
+template <class T, class Executor>
+class [[nodiscard]] scope_operation {
+public:
+    using executor_type = Executor;
+
+    executor_type get_executor() const noexcept { return executor_; }
+
+    template <asio::completion_token_for<void(std::exception_ptr, guard<T, Executor>)> Token>
+    auto operator()(Token&& token) && {
+        auto start = [](auto&& handler, const Executor& executor, detail::unstarted_scope<Executor> scope) {
+            using handler_type = std::decay_t<decltype(handler)>;
+            using handler_executor = asio::associated_executor_t<handler_type, Executor>;
+            using guard_type = guard<T, Executor>;
+            if constexpr (!detail::has_executor<handler_type>) {
+                auto bound = asio::bind_executor(executor, std::forward<decltype(handler)>(handler));
+                detail::start_scope<guard_type, Executor, decltype(bound)>(std::move(bound), executor, std::move(scope));
+            } else if constexpr (std::is_convertible_v<handler_executor, Executor>) {
+                const auto handlers = static_cast<Executor>(asio::get_associated_executor(handler));
+                detail::start_scope<guard_type, Executor, handler_type>(std::forward<decltype(handler)>(handler), handlers,
+                                                                        std::move(scope));
+            } else {
+                detail::start_scope<guard_type, Executor, handler_type>(std::forward<decltype(handler)>(handler), executor,
+                                                                        std::move(scope));
+            }
+        };
+        return asio::async_initiate<Token, void(std::exception_ptr, guard<T, Executor>)>(
+            detail::initiation{executor_, start}, token, std::move(scope_));
+    }
+
+private:
+    friend class async_scope<T, Executor>;
+
+    scope_operation(Executor executor, detail::unstarted_scope<Executor> scope) noexcept
+        : executor_{std::move(executor)}, scope_{std::move(scope)} {}
+
+    Executor executor_;
+    detail::unstarted_scope<Executor> scope_;
 };
 
 template <class Setup, class Cleanup>
@@ -281,16 +346,17 @@ namespace detail {
 /// For the headers built on `async_scope`.
 struct scope_access {
     template <class T, class Executor>
-    static scope_ptr<Executor> take(async_scope<T, Executor>& scope) {
-        if (!scope.state_) {
+    static scope_ptr<Executor> claim(async_scope<T, Executor>& scope) {
+        scope_ptr<Executor> claimed = scope.scope_.claim();
+        if (!claimed) {
             throw_error(errc::already_awaited);
         }
-        return std::move(scope.state_);
+        return claimed;
     }
 
     template <class T, class Executor>
     static void made_at(async_scope<T, Executor>& scope, std::source_location where) {
-        scope.state_->where_ = where;
+        scope.scope_->where_ = where;
     }
 };
 

@@ -3,10 +3,12 @@
 #define CORAII_EXIT_STACK_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/enter.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/recycler.hpp"
-#include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/scope/enter.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
+#include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 
@@ -42,9 +44,9 @@ asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Statu
     while (!scopes.empty()) {
         const scope_use<Executor> use = std::move(scopes.back());
         scopes.pop_back();  // first: the cleanup may put another on the stack
-        const scope_ptr<Executor> state = use.get();
-        co_await leave_kept(*state, status, where_we_are::anywhere);
-        if (std::exception_ptr error = std::exchange(state->error_, nullptr)) {
+        const scope_ptr<Executor> scope = use.get();
+        co_await end_use(*scope, status);
+        if (std::exception_ptr error = std::exchange(scope->error_, nullptr)) {
             // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
             first_error = error;
             status = exit_status{exit_reason::failed, std::move(error)};
@@ -59,13 +61,13 @@ template <class T, class Executor>
 asio::awaitable<std::add_pointer_t<T>, Executor> enter_stack(own_frame, basic_exit_stack<Executor>& stack,
                                                              async_scope<T, Executor> scope) {
     stack.make_room();
-    scope_use<Executor> use{scope_access::take(scope)};
     const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
     const Executor executor = co_await asio::this_coro::executor;
-    use->guarded_ = true;
-    co_await enter_kept(*use.get(), executor, caller);
+    scope_use<Executor> use{scope_access::claim(scope)};
+    use->keeps_context_running_ = true;
+    co_await set_up(*use.get(), executor, caller);
     use->rethrow_error();
-    auto* resource = static_cast<T*>(use->value_);
+    auto* resource = static_cast<T*>(use->resource_);
     stack.push(std::move(use));
     co_return resource;
 }
@@ -109,7 +111,8 @@ public:
     basic_exit_stack(basic_exit_stack&& other) noexcept
         : scopes_{std::exchange(other.scopes_, {})}, executor_{other.executor_} {}
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
-        detail::scope_stack<Executor> dropped = std::exchange(scopes_, std::exchange(other.scopes_, {}));
+        detail::scope_stack<Executor> taken = std::exchange(other.scopes_, {});  // first: it may be ourselves
+        detail::scope_stack<Executor> dropped = std::exchange(scopes_, std::move(taken));
         executor_ = other.executor_;
         drop(dropped);
         return *this;
@@ -213,9 +216,9 @@ private:
     void keep(async_scope<T, Executor> scope, std::source_location where) {
         make_room();
         detail::scope_access::made_at(scope, where);
-        detail::scope_use<Executor> use{detail::scope_access::take(scope)};
-        use->guarded_ = true;
-        use->start_kept(executor_, detail::where_we_are::anywhere);
+        detail::scope_use<Executor> use{detail::scope_access::claim(scope)};
+        use->keeps_context_running_ = true;
+        use->begin_at_once(executor_);
         use->rethrow_error();
         push(std::move(use));
     }

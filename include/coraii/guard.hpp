@@ -2,11 +2,12 @@
 #ifndef CORAII_GUARD_HPP
 #define CORAII_GUARD_HPP
 
-#include "coraii/detail/completion.hpp"
-#include "coraii/detail/enter.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/registry.hpp"
-#include "coraii/detail/scope_use.hpp"
+#include "coraii/detail/context/registry_entry.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/waiter.hpp"
+#include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/scope/enter.hpp"
+#include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 
@@ -37,30 +38,30 @@ class scope_promise;
 class scope_hold {
 public:
     scope_hold() = default;
-    scope_hold(const scope_hold& other) noexcept : record_{other.record_} {
-        if (record_) {
-            record_->holds_.fetch_add(1, std::memory_order_relaxed);
+    scope_hold(const scope_hold& other) noexcept : entry_{other.entry_} {
+        if (entry_) {
+            entry_->holds_.fetch_add(1, std::memory_order_relaxed);
         }
     }
-    scope_hold(scope_hold&& other) noexcept : record_{std::move(other.record_)} {}
+    scope_hold(scope_hold&& other) noexcept : entry_{std::move(other.entry_)} {}
     scope_hold& operator=(scope_hold other) noexcept {
-        record_.swap(other.record_);
+        entry_.swap(other.entry_);
         return *this;
     }
     ~scope_hold() {
-        if (record_) {
-            record_->drop_hold(detail::deliver::posted);
+        if (entry_) {
+            entry_->drop_hold(detail::deliver::posted);
         }
     }
 
-    explicit operator bool() const noexcept { return record_ != nullptr; }
+    explicit operator bool() const noexcept { return entry_ != nullptr; }
 
 private:
     friend class scope_handle;
 
-    explicit scope_hold(boost::intrusive_ptr<detail::scope_record> record) noexcept : record_{std::move(record)} {}
+    explicit scope_hold(boost::intrusive_ptr<detail::registry_entry> entry) noexcept : entry_{std::move(entry)} {}
 
-    boost::intrusive_ptr<detail::scope_record> record_;
+    boost::intrusive_ptr<detail::registry_entry> entry_;
 };
 
 /// Names a scope without holding it. `co_await this_scope` gives it to the scope's own coroutine, so that a resource can
@@ -72,13 +73,13 @@ public:
     /// Errors: `errc::scope_closed` if the cleanup has begun; `errc::empty_guard` if default-constructed.
     /// Thread safety: safe.
     [[nodiscard]] scope_hold hold() const {
-        if (!record_) {
+        if (!entry_) {
             detail::throw_error(errc::empty_guard);
         }
-        if (record_->phase_.load() > scope_phase::open || !record_->try_hold()) {
+        if (entry_->phase() > scope_phase::open || !entry_->try_hold()) {
             detail::throw_error(errc::scope_closed);
         }
-        return scope_hold{record_};
+        return scope_hold{entry_};
     }
 
 private:
@@ -87,9 +88,9 @@ private:
     template <class, class>
     friend class detail::scope_promise;
 
-    explicit scope_handle(boost::intrusive_ptr<detail::scope_record> record) noexcept : record_{std::move(record)} {}
+    explicit scope_handle(boost::intrusive_ptr<detail::registry_entry> entry) noexcept : entry_{std::move(entry)} {}
 
-    boost::intrusive_ptr<detail::scope_record> record_;
+    boost::intrusive_ptr<detail::registry_entry> entry_;
 };
 
 namespace detail {
@@ -164,11 +165,13 @@ public:
     }
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(exit_status status, Token&& token) {
+        auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scope_use<Executor> use,
+                                 exit_status why) {
+            detail::close_use_and_tell<Executor>(std::forward<decltype(handler)>(handler), executor, std::move(use),
+                                                 std::move(why));
+        };
         return asio::async_initiate<Token, void(std::exception_ptr)>(
-            [](auto handler, detail::scope_use<Executor> use, exit_status why) {
-                detail::leave_and_notify(std::move(handler), std::move(use), std::move(why));
-            },
-            token, std::move(use_), std::move(status));
+            detail::initiation{detail::executor_of(use_), close_and_tell}, token, std::move(use_), std::move(status));
     }
 
     /// Starts the cleanup, and does not wait. No effect on an inert guard.
@@ -180,12 +183,12 @@ public:
     [[nodiscard]] T release()
         requires std::move_constructible<T>
     {
-        if (!use_ || use_->value_ == nullptr) {
+        if (!use_ || use_->resource_ == nullptr) {
             detail::throw_error(errc::empty_guard);
         }
         T resource(std::move(*checked()));
         use_->released_ = true;
-        use_.take()->leave({}, false);
+        use_.take()->end_use({}, false);
         return resource;
     }
 
@@ -199,10 +202,10 @@ private:
     explicit guard(detail::scope_use<Executor> use) noexcept : use_{std::move(use)} {}
 
     T* checked() const noexcept {
-        if (!use_ || use_->value_ == nullptr) [[unlikely]] {
+        if (!use_ || use_->resource_ == nullptr) [[unlikely]] {
             detail::terminate_on_empty_guard();
         }
-        return static_cast<T*>(use_->value_);
+        return static_cast<T*>(use_->resource_);
     }
 
     detail::scope_use<Executor> use_;

@@ -2,18 +2,17 @@
 #ifndef CORAII_JOINED_HPP
 #define CORAII_JOINED_HPP
 
-#include "coraii/detail/awaited.hpp"
-#include "coraii/detail/completion.hpp"
-#include "coraii/detail/coroutine_thread.hpp"
-#include "coraii/detail/enter.hpp"
-#include "coraii/detail/erased.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/pending_result.hpp"
-#include "coraii/detail/place.hpp"
-#include "coraii/detail/recycler.hpp"
-#include "coraii/detail/region.hpp"
-#include "coraii/detail/region_executor.hpp"
-#include "coraii/detail/scope_threads.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/coroutine_thread.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/coroutine/signal.hpp"
+#include "coraii/detail/coroutine/suspend_until.hpp"
+#include "coraii/detail/coroutine/unique_function.hpp"
+#include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/region/region.hpp"
+#include "coraii/detail/region/region_executor.hpp"
+#include "coraii/detail/scope/enter.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -83,7 +82,7 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     const bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
 
-    const boost::intrusive_ptr<region> here{new region{outside_of_regions(executor)}};
+    const boost::intrusive_ptr<region> here{new region{without_region(executor)}};
     const region_executor inside{*here};
     const region_executor work = inside.require(asio::execution::outstanding_work.tracked);
     body_signal_ptr cancel;
@@ -91,7 +90,7 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
     if (caller.slot().is_connected()) {
         cancel.reset(new body_signal);
         // What reaches the body has passed the caller's own filter. What has been requested, it finds requested.
-        cancel_state = cancel->begin(asio::enable_total_cancellation());
+        cancel_state = cancel->begin();
         cancel->emit(caller.cancelled());
         caller.slot().assign(forward_cancel<body_signal>{cancel});
     }
@@ -108,18 +107,18 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
             run_in_region<R>(own_frame{}, body_of_region{here, cancel}, body, throws_if_cancelled, result, error);
         const auto later = cancel ? cancel->slot() : asio::cancellation_slot{};
         asio::dispatch(executor_inside, [main = std::move(main), executor_inside, later, cancel_state]() mutable {
-            run_thread(std::move(main), executor_inside, later, cancel_state);
+            coroutine_thread<asio::any_io_executor>{std::move(main), executor_inside, later, cancel_state}.run();
         });
-        return here->when_over_.has_happened();
+        return here->when_over_.is_set();
     };
     // From here on the body may use what is ours: nothing may fail.
     const auto wait = [&](auto handler) {
-        auto go_on = resume(std::move(handler));
-        static_assert(erased<deliver>::fits<decltype(go_on)>);
-        here->when_over_.set(std::move(go_on));
-        here->when_over_.asked();
+        auto go_on = resume(here->scopes(), std::move(handler));
+        static_assert(unique_function<deliver>::fits<decltype(go_on)>);
+        here->when_over_.complete_with(std::move(go_on));
+        here->when_over_.arm();
     };
-    co_await until{start, wait};
+    co_await suspend_until{start, wait};
     if (cancel) {
         caller.slot().clear();
     }

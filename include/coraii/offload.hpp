@@ -3,8 +3,9 @@
 #define CORAII_OFFLOAD_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/outside.hpp"
-#include "coraii/detail/pending_result.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 
@@ -68,13 +69,13 @@ private:
 };
 
 template <class Executor, class PoolExecutor, class Resource>
-asio::awaitable<void, Executor> close_outside(own_frame, PoolExecutor pool, std::shared_ptr<Resource> resource,
+asio::awaitable<void, Executor> close_offloaded(own_frame, PoolExecutor pool, std::shared_ptr<Resource> resource,
                                               exit_status why, on_cancel policy = on_cancel::nothing) {
     if (why.can_await()) {
         try {
             // Named, because g++ 12 destroys a closure that is a temporary of a co_await expression twice.
             auto close = [resource, why] { resource->close(why); };
-            auto closing = call_outside(pool, std::move(close), asio::deferred, policy);
+            auto closing = offload_call(pool, std::move(close), asio::deferred, policy);
             co_await std::move(closing);
         } catch (const boost::system::system_error& e) {
             if (e.code() != errc::offload_stopped) {
@@ -88,14 +89,14 @@ asio::awaitable<void, Executor> close_outside(own_frame, PoolExecutor pool, std:
 template <class T, class Executor, class PoolExecutor, class Resource>
 async_scope<T, Executor> offloaded_scope(PoolExecutor pool, std::shared_ptr<Resource> resource) {
     auto open = [resource] { resource->open(); };  // named: as above
-    auto opening = call_outside(pool, std::move(open), asio::deferred);
+    auto opening = offload_call(pool, std::move(open), asio::deferred);
     co_await std::move(opening);
     if constexpr (std::is_void_v<T>) {
         const exit_status why = co_yield entered;
-        co_await close_outside<Executor>(own_frame{}, pool, resource, why);
+        co_await close_offloaded<Executor>(own_frame{}, pool, resource, why);
     } else {
         const exit_status why = co_yield resource->get();
-        co_await close_outside<Executor>(own_frame{}, pool, resource, why);
+        co_await close_offloaded<Executor>(own_frame{}, pool, resource, why);
     }
 }
 

@@ -84,7 +84,7 @@ public:
     [[nodiscard]] async_scope<T, Executor> acquire(duration timeout,
                                                    std::source_location where = std::source_location::current()) {
         detail::require(timeout >= timeout.zero(), "coraii::pool: the timeout of acquire must not be negative");
-        auto scope = detail::lend<T, Executor>(state_, timeout, where);
+        auto scope = detail::lend<T, Executor>(state_, {}, timeout, where);
         detail::scope_access::made_at(scope, where);
         return std::move(scope).named(detail::lease_name);
     }

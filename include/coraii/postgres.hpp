@@ -5,8 +5,8 @@
 /// PostgreSQL connections as scopes. Needs libpq 14 or later; link it, or CMake's `coraii::postgres`.
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/postgres/detail/pg_exchange.hpp"

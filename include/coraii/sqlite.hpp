@@ -5,9 +5,9 @@
 /// SQLite connections as scopes. Needs SQLite 3.37 or later; link it, or CMake's `coraii::sqlite`.
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/offload.hpp"
@@ -155,7 +155,7 @@ inline async_scope<sqlite::connection> connect_sqlite(std::string path, sqlite::
     co_await use_sqlite(own_frame{}, workers, database, std::move(open));
     sqlite::connection opened{std::move(self), workers, database, std::move(path)};
     const exit_status why = co_yield opened;
-    co_await close_outside<asio::any_io_executor>(own_frame{}, workers, database, why, on_cancel::leave);
+    co_await close_offloaded<asio::any_io_executor>(own_frame{}, workers, database, why, on_cancel::leave);
 }
 
 }  // namespace coraii::detail

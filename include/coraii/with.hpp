@@ -3,11 +3,10 @@
 #define CORAII_WITH_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/awaited.hpp"
-#include "coraii/detail/enter.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/pending_result.hpp"
-#include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/scope/enter.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/exit_status.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -28,69 +27,67 @@ namespace detail {
 /// What `with` owes a scope if its own coroutine is destroyed on the way.
 template <class Executor>
 struct use_in_with {
-    scope_state<Executor>& state;
-    bool kept;
+    scope_core<Executor>& scope;
+    bool is_inline;
     bool over = false;
 
     ~use_in_with() {
         if (over) {
             return;
         }
-        if (kept) {
-            state.leave({}, false);
-        } else if (state.phase_.load() == scope_phase::open) {
-            state.detach();
+        if (is_inline) {
+            scope.abandon_inline();
         } else {
-            state.cut_short();
+            scope.end_use({}, false);
         }
     }
 };
 
-/// `co_await start_inline{state}`: begins in the coroutine's own thread, if nobody can cancel that.
+/// `co_await begin_inline{scope}`: false if somebody can cancel the coroutine: then the cleanup has to be shielded.
 template <class Executor>
-struct start_inline {
-    scope_state<Executor>& state;
+struct begin_inline {
+    scope_core<Executor>& scope;
 
     template <class Promise>
     auto await_in(Promise& promise) const {
         struct awaiter {
-            scope_state<Executor>& state;
+            scope_core<Executor>& scope;
             typename Promise::asio_base& promise;
 
             bool await_ready() const noexcept { return true; }
             void await_suspend(std::coroutine_handle<>) const noexcept {}
             bool await_resume() const {
                 const auto caller = promise.await_transform(asio::this_coro::cancellation_state).await_resume();
-                if (caller.slot().is_connected() || !state.inline_possible()) {
+                if (caller.slot().is_connected() || !scope.can_run_inline()) {
                     return false;
                 }
-                state.start(promise.await_transform(asio::this_coro::executor).await_resume());
+                scope.begin_inline(promise.await_transform(asio::this_coro::executor).await_resume());
                 return true;
             }
         };
-        return awaiter{state, promise};
+        return awaiter{scope, promise};
     }
 };
 
-/// One scope around one body. Everything `with` promises happens here.
+/// One scope around one body. Everything that `with` promises happens here.
 template <class R, class T, class Executor, class Body>
-asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scope, Body body) {
-    const scope_ptr<Executor> state = scope_access::take(scope);
-    // Where nobody can cancel us, there is nothing to shield the cleanup from.
-    const bool kept = !co_await start_inline<Executor>{*state};
-    use_in_with<Executor> use{*state, kept};
-    if (kept) {
+asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unstarted, Body body) {
+    const scope_ptr<Executor> scope = scope_access::claim(unstarted);
+    const bool is_inline = co_await begin_inline<Executor>{*scope};
+    use_in_with<Executor> use{*scope, is_inline};
+    if (is_inline) {
+        co_await run_inline<Executor>{*scope};
+        if (scope->state() != scope_state::open) {
+            scope->inline_ended();
+            use.over = true;
+        }
+    } else {
         const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
         const Executor executor = co_await asio::this_coro::executor;
-        co_await enter_kept(*state, executor, caller);
-        state->rethrow_error();
-    } else {
-        std::exception_ptr setup_error = co_await run_coroutine<Executor>{*state};
-        if (!state->paused_) {
-            std::rethrow_exception(setup_error ? setup_error : make_error(errc::no_value));
-        }
-        state->opened_inline();
+        co_await set_up(*scope, executor, caller);
     }
+    scope->rethrow_error();
+    co_await go_back(*scope);  // setup may have ended elsewhere
 
     pending_result<R> result;
     std::exception_ptr error;
@@ -100,9 +97,9 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         } else if constexpr (std::is_void_v<T>) {
             result.emplace(co_await std::invoke(body));
         } else if constexpr (std::is_void_v<R>) {
-            co_await std::invoke(body, *static_cast<T*>(state->value_));
+            co_await std::invoke(body, *static_cast<T*>(scope->resource_));
         } else {
-            result.emplace(co_await std::invoke(body, *static_cast<T*>(state->value_)));
+            result.emplace(co_await std::invoke(body, *static_cast<T*>(scope->resource_)));
         }
     } catch (...) { error = std::current_exception(); }
 
@@ -112,22 +109,24 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> scop
         const bool cancelled = now.cancelled() != asio::cancellation_type::none;
         why = exit_status{cancelled ? exit_reason::cancelled : exit_reason::failed, error};
     }
-    if (kept) {
-        co_await leave_kept(*state, std::move(why), where_we_are::on_it);
-    } else {
-        if (!state->leave_inline(std::move(why))) {
-            co_await until{[] { return false; },
-                           [&state](auto handler) { state->park_until_unheld(std::move(handler)); }};
+    if (is_inline) {
+        co_await go_back(*scope);
+        if (!scope->claim_cleanup_inline(std::move(why))) {
+            co_await suspend_until{[] { return false; },
+                                   [&scope](auto handler) { scope->wait_until_unheld(std::move(handler)); }};
         }
-        std::exception_ptr cleanup_error = co_await run_coroutine<Executor>{*state};
-        state->finish_inline(std::move(cleanup_error));
+        co_await run_inline<Executor>{*scope};
+        co_await go_back(*scope);
+        scope->inline_ended();
+    } else {
+        co_await end_use(*scope, std::move(why));
     }
     use.over = true;
 
     if (error) {
         std::rethrow_exception(std::move(error));
     }
-    state->rethrow_error();
+    scope->rethrow_error();
     if constexpr (!std::is_void_v<R>) {
         co_return std::move(*result);
     }

@@ -2,7 +2,7 @@
 #ifndef CORAII_FILE_HANDLE_HPP
 #define CORAII_FILE_HANDLE_HPP
 
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/file/detail/file_io.hpp"
 #include "coraii/file/detail/file_state.hpp"
 

@@ -3,7 +3,7 @@
 #define CORAII_FILE_LOCK_FILE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_scope.hpp"
@@ -109,7 +109,7 @@ inline async_scope<file_lock> locked_file(std::filesystem::path path) {
     const worker_executor workers = workers_of(executor);
     const auto lock = std::make_shared<lock_attempt>(path);
     asio::steady_timer pause{executor};
-    for (std::chrono::steady_clock::duration length = 1ms;; length = std::min(2 * length, longest_pause)) {
+    for (std::chrono::steady_clock::duration length = 1ms;; length = (std::min)(2 * length, longest_pause)) {
         auto attempt = [lock] { lock->attempt(); };
         co_await on_worker(own_frame{}, workers, std::move(attempt));
         if (lock->locked()) {

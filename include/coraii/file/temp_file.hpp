@@ -3,7 +3,7 @@
 #define CORAII_FILE_TEMP_FILE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_scope.hpp"

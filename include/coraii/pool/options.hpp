@@ -18,7 +18,7 @@ namespace coraii {
 namespace asio = boost::asio;
 
 /// For `pool_options::max_waiting`.
-inline constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+inline constexpr std::size_t unlimited = (std::numeric_limits<std::size_t>::max)();
 
 /// Which idle resource is lent first.
 enum class pool_order : bool {

@@ -3,7 +3,7 @@
 #define CORAII_SESSION_OPEN_SESSION_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/pool.hpp"

@@ -2,8 +2,8 @@
 #ifndef CORAII_SESSION_RETRY_HPP
 #define CORAII_SESSION_RETRY_HPP
 
-#include "coraii/detail/awaited.hpp"
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/pool.hpp"
 #include "coraii/session/connection.hpp"
 #include "coraii/session/error.hpp"
@@ -69,7 +69,7 @@ asio::awaitable<R> retried_transaction(own_frame, Database& database, Body body,
     options.session.database = session_database;
     using std::chrono::steady_clock;
     const steady_clock::time_point end = steady_clock::now() + options.deadline;
-    for (steady_clock::duration longest = options.backoff;; longest = std::min(2 * longest, options.backoff_max)) {
+    for (steady_clock::duration longest = options.backoff;; longest = (std::min)(2 * longest, options.backoff_max)) {
         steady_clock::duration pause{};
         try {
             co_return co_await transaction_once(database, body, options);

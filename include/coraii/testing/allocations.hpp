@@ -12,8 +12,8 @@ namespace detail {
 /// What the replaced allocation functions keep. One for each thread, but for the blocks that are alive.
 struct allocation_counts {
     long made = 0;
-    long refuse_from = std::numeric_limits<long>::max();
-    long refuse_to = std::numeric_limits<long>::max();
+    long refuse_from = (std::numeric_limits<long>::max)();
+    long refuse_to = (std::numeric_limits<long>::max)();
     long refused = 0;
     int unobserved = 0;
 
@@ -63,7 +63,7 @@ namespace allocations {
 /// `how_many` of them.
 class failing {
 public:
-    explicit failing(long first = 1, long how_many = std::numeric_limits<long>::max() / 2) noexcept
+    explicit failing(long first = 1, long how_many = (std::numeric_limits<long>::max)() / 2) noexcept
         : before_{detail::allocations_here} {
         auto& here = detail::allocations_here;
         here.refuse_from = here.made + first;

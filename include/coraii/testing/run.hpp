@@ -2,8 +2,7 @@
 #ifndef CORAII_TESTING_RUN_HPP
 #define CORAII_TESTING_RUN_HPP
 
-#include "coraii/detail/awaited.hpp"
-#include "coraii/detail/pending_result.hpp"
+#include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/testing/detail/stage.hpp"
 
 #include <boost/asio/awaitable.hpp>

@@ -2,7 +2,7 @@
 #ifndef CORAII_TESTING_SWEEP_HPP
 #define CORAII_TESTING_SWEEP_HPP
 
-#include "coraii/detail/recycler.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/testing/allocations.hpp"
 #include "coraii/testing/detail/stage.hpp"
 #include "coraii/testing/fault.hpp"
@@ -269,9 +269,9 @@ public:
         for (const on_executor executor : options_.executors) {
             for (const bool slot : {true, false}) {
                 const run_report plain = tried({{}, slot, executor});
-                report_.points = std::max(report_.points, plain.points);
-                report_.turns = std::max(report_.turns, plain.turns);
-                report_.allocations = std::max(report_.allocations, plain.allocations);
+                report_.points = (std::max)(report_.points, plain.points);
+                report_.turns = (std::max)(report_.turns, plain.turns);
+                report_.allocations = (std::max)(report_.allocations, plain.allocations);
                 if (!plain.ok()) {
                     continue;
                 }

@@ -6,7 +6,7 @@
 #error "coraii/file.hpp is for POSIX systems"
 #endif
 
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 
 #include <boost/asio/error.hpp>

@@ -2,8 +2,8 @@
 #ifndef CORAII_FILE_DETAIL_FILE_CALL_HPP
 #define CORAII_FILE_DETAIL_FILE_CALL_HPP
 
-#include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/error.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_state.hpp"
@@ -115,7 +115,7 @@ void start_call(Handler&& handler, file_state& file, on_cancel policy, Call call
     auto job = [result, call = std::move(call)]() mutable { *result = call(); };
     io_handler<std::decay_t<Handler>, Finish> done{std::forward<Handler>(handler), file.executor, std::move(result),
                                                    std::move(finish)};
-    call_outside(file.workers, std::move(job), std::move(done), policy, file.positioned ? nullptr : &file.stream_call);
+    offload_call(file.workers, std::move(job), std::move(done), policy, file.positioned ? nullptr : &file.stream_call);
 }
 
 // ---- what workers do

@@ -2,8 +2,8 @@
 #ifndef CORAII_FILE_DETAIL_FILE_IO_HPP
 #define CORAII_FILE_DETAIL_FILE_IO_HPP
 
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/outside.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/file/detail/file_call.hpp"
 #include "coraii/file/detail/file_state.hpp"
 
@@ -232,7 +232,7 @@ inline asio::awaitable<std::string> read_all(own_frame, shared_file file) {
         for (;;) {
             constexpr std::size_t most = 64 * file_state::block_size;  // in one call: a cancel is seen between two
             const std::size_t room =
-                std::min(all.capacity() == used ? file_state::block_size : all.capacity() - used, most);
+                (std::min)(all.capacity() == used ? file_state::block_size : all.capacity() - used, most);
             all.resize(used + room);
             const asio::mutable_buffer to{all.data() + used, room};
             const std::size_t n =

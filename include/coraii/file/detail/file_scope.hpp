@@ -3,9 +3,9 @@
 #define CORAII_FILE_DETAIL_FILE_SCOPE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/handle.hpp"
@@ -52,14 +52,14 @@ inline constexpr int most_names = 100;  // tried, before EEXIST is an error
 /// Awaits `f()` on a worker. Cancelled, it is left alone.
 template <class F>
 asio::awaitable<void> on_worker(own_frame, worker_executor workers, F f) {
-    auto call = call_outside(std::move(workers), std::move(f), asio::deferred, on_cancel::leave);
+    auto call = offload_call(std::move(workers), std::move(f), asio::deferred, on_cancel::leave);
     co_await std::move(call);
 }
 
 /// Awaits `resource->close(why)` on a worker; where nothing can be awaited, it is called on the spot.
 template <class Resource>
 asio::awaitable<void> close_on_worker(worker_executor workers, std::shared_ptr<Resource> resource, exit_status why) {
-    return close_outside<asio::any_io_executor>(own_frame{}, std::move(workers), std::move(resource), std::move(why),
+    return close_offloaded<asio::any_io_executor>(own_frame{}, std::move(workers), std::move(resource), std::move(why),
                                                 on_cancel::leave);
 }
 

@@ -2,8 +2,8 @@
 #ifndef CORAII_FILE_DETAIL_FILE_STATE_HPP
 #define CORAII_FILE_DETAIL_FILE_STATE_HPP
 
-#include "coraii/detail/registry.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_ring.hpp"
 
@@ -52,7 +52,7 @@ struct io_vectors {
     std::size_t assign(std::string_view from) const noexcept {
         std::size_t copied = 0;
         for (std::size_t i = 0; i < count && copied < from.size(); ++i) {
-            const std::size_t n = std::min(all[i].iov_len, from.size() - copied);
+            const std::size_t n = (std::min)(all[i].iov_len, from.size() - copied);
             std::memcpy(all[i].iov_base, from.data() + copied, n);
             copied += n;
         }
@@ -62,7 +62,7 @@ struct io_vectors {
     std::string joined(std::size_t limit) const {
         std::string text;
         for (std::size_t i = 0; i < count && text.size() < limit; ++i) {
-            text.append(static_cast<const char*>(all[i].iov_base), std::min(all[i].iov_len, limit - text.size()));
+            text.append(static_cast<const char*>(all[i].iov_base), (std::min)(all[i].iov_len, limit - text.size()));
         }
         return text;
     }
@@ -189,7 +189,7 @@ public:
     /// The scope is being left: the descriptor is its own again, and what may never end is not waited for.
     void leave() {
         ring.release();
-        if (const std::shared_ptr<outside_wait> call = stream_call.lock()) {
+        if (const std::shared_ptr<external_wait> call = stream_call.lock()) {
             call->cancel();
         }
     }
@@ -280,7 +280,7 @@ public:
     std::uint64_t position;  // of the next byte for the user; unread() begins here
     std::shared_ptr<read_block> block;
     file_ring ring;
-    std::weak_ptr<outside_wait> stream_call;  // under way; it may be so for ever
+    std::weak_ptr<external_wait> stream_call;  // under way; it may be so for ever
 
 private:
     bool at_once_works_ = true;

@@ -2,7 +2,7 @@
 #ifndef CORAII_POOL_DETAIL_POOL_LEASE_HPP
 #define CORAII_POOL_DETAIL_POOL_LEASE_HPP
 
-#include "coraii/detail/clock.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/pool/detail/pool_signal.hpp"
 
@@ -23,7 +23,7 @@ class pool_waiter;
 inline constexpr std::string_view lease_name = "pool lease";
 
 inline clock::time_point later(clock::time_point from, clock::duration by) noexcept {
-    return by < clock::time_point::max() - from ? from + by : clock::time_point::max();
+    return by < (clock::time_point::max)() - from ? from + by : (clock::time_point::max)();
 }
 
 enum class pool_phase : unsigned char { opening, idle, checking, lent, resetting, doomed, closing };
@@ -37,8 +37,8 @@ struct pooled {
     guard<T, Executor> resource{};
     clock::time_point idle_since{};
     clock::time_point proven{};  // when it was used or checked last
-    clock::time_point expires = clock::time_point::max();
-    clock::time_point due = clock::time_point::max();  // the end of what is done with it, or a leak's warning
+    clock::time_point expires = (clock::time_point::max)();
+    clock::time_point due = (clock::time_point::max)();  // the end of what is done with it, or a leak's warning
     std::source_location lent_at{};
     shared_signal_ptr stop{};  // what is done with it
     std::shared_ptr<pool_waiter<T, Executor>> returning{};  // waits for its reset
@@ -69,7 +69,7 @@ public:
 
     explicit operator bool() const noexcept { return pool_ != nullptr; }
     T& operator*() const noexcept { return *place_->resource; }
-    bool usable() const noexcept { return guard_access::use_of(place_->resource)->value_ != nullptr; }
+    bool usable() const noexcept { return guard_access::use_of(place_->resource)->resource_ != nullptr; }
 
     const std::shared_ptr<pool_state<T, Executor>>& owner() const noexcept { return pool_; }
     pool_state<T, Executor>& pool() const noexcept { return *pool_; }

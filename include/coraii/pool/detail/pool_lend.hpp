@@ -3,11 +3,10 @@
 #define CORAII_POOL_DETAIL_POOL_LEND_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/clock.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/kept_scope.hpp"
-#include "coraii/detail/scope_state.hpp"
-#include "coraii/detail/scope_use.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
+#include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
@@ -43,10 +42,13 @@ bool give_back_at_once(pool_lease<T, Executor>& lease, const exit_status& why) n
     return true;
 }
 
-/// The scope of a lease.
+/// The scope of a lease: of the one that is given, of an idle resource, or of what comes within `timeout`.
 template <class T, class Executor>
-async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, clock::duration timeout, std::source_location where) {
-    pool_lease<T, Executor> lease = pool->take_idle(pool, where);
+async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, pool_lease<T, Executor> lease, clock::duration timeout,
+                              std::source_location where) {
+    if (!lease) {
+        lease = pool->take_idle(pool, where);
+    }
     if (!lease) {
         const auto waiter = std::make_shared<pool_waiter<T, Executor>>(pool, timeout, where);
         auto queue = [&pool](const auto& waiting) { pool->wait_for_lease(waiting); };
@@ -74,50 +76,12 @@ async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, clock::duration timeou
     in_use.left = true;
     if (!give_back_at_once(lease, why)) {
         const pool_ptr<T, Executor> owner = lease.owner();
-        const auto waiter = std::make_shared<pool_waiter<T, Executor>>(owner, clock::duration::max(), where);
+        const auto waiter = std::make_shared<pool_waiter<T, Executor>>(owner, (clock::duration::max)(), where);
         auto begin = [&](const auto& waiting) { owner->reset(std::move(lease), why, waiting); };
         auto reset = wait_told(waiter, begin, asio::deferred);
         co_await std::move(reset);
     }
 }
-
-/// The cleanup of a lease that has no coroutine. Parked in its scope.
-template <class T, class Executor>
-class lease_return {
-public:
-    lease_return(scope_ptr<Executor> scope, pool_lease<T, Executor> lease) noexcept
-        : scope_{std::move(scope)}, lease_{std::move(lease)} {}
-
-    void operator()() && {
-        if (scope_.state->released_) {
-            lease_.taken_out();
-            lease_ = {};
-        } else if (!give_back_at_once(lease_, scope_.state->status_)) {
-            return reset();
-        }
-        std::exchange(scope_.state, nullptr)->finish(nullptr);
-    }
-
-private:
-    void reset() {
-        const pool_ptr<T, Executor> pool = lease_.owner();
-        exit_status why = scope_.state->status_;
-        try {
-            const auto waiter =
-                std::make_shared<pool_waiter<T, Executor>>(pool, clock::duration::max(), scope_.state->where_);
-            auto finish = [scope = std::move(scope_)](const std::exception_ptr&) mutable {
-                std::exchange(scope.state, nullptr)->finish(nullptr);
-            };
-            waiter->start(asio::bind_executor(pool->executor().value(), std::move(finish)));
-            pool->reset(std::move(lease_), std::move(why), waiter);
-        } catch (...) {  // no memory to reset it; what is left of the scope ends with us
-            lease_.spoil();
-        }
-    }
-
-    kept_scope<Executor> scope_;
-    pool_lease<T, Executor> lease_;
-};
 
 /// A lease that need not be waited for.
 template <class T, class Executor>
@@ -128,14 +92,13 @@ guard<T, Executor> try_lend(pool_ptr<T, Executor> pool, std::source_location whe
         pool->check_idle();
         return {};
     }
-    const scope_ptr<Executor> scope{new scope_state<Executor>, false};
-    scope->name_ = lease_name;
-    scope->where_ = where;
-    scope->start(*executor);
-    scope->thread_has_it();
-    scope->value_ = std::addressof(*lease);
-    scope->open_with(lease_return<T, Executor>{scope, std::move(lease)});
-    return guard_access::make<guard<T, Executor>>(scope_use<Executor>{scope});
+    auto lent = lend<T, Executor>(nullptr, std::move(lease), {}, where).named(lease_name);
+    scope_access::made_at(lent, where);
+    scope_use<Executor> use{scope_access::claim(lent)};
+    use->keeps_context_running_ = true;
+    use->begin_at_once(*executor);
+    use->rethrow_error();
+    return guard_access::make<guard<T, Executor>>(std::move(use));
 }
 
 /// Waits in a queue of the pool.

@@ -2,7 +2,7 @@
 #ifndef CORAII_POOL_DETAIL_POOL_QUEUES_HPP
 #define CORAII_POOL_DETAIL_POOL_QUEUES_HPP
 
-#include "coraii/detail/clock.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
 #include "coraii/error.hpp"
 #include "coraii/pool/detail/pool_state.hpp"
 

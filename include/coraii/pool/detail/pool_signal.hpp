@@ -2,8 +2,8 @@
 #ifndef CORAII_POOL_DETAIL_POOL_SIGNAL_HPP
 #define CORAII_POOL_DETAIL_POOL_SIGNAL_HPP
 
-#include "coraii/detail/recycler.hpp"
-#include "coraii/detail/signal.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/coroutine/signal.hpp"
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>

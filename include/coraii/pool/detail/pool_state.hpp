@@ -3,9 +3,9 @@
 #define CORAII_POOL_DETAIL_POOL_STATE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/clock.hpp"
-#include "coraii/detail/registry.hpp"
-#include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/pool/detail/pool_job.hpp"
@@ -28,6 +28,7 @@
 #include <mutex>
 #include <optional>
 #include <source_location>
+#include <thread>
 #include <utility>
 
 namespace coraii::detail {
@@ -37,7 +38,7 @@ namespace coraii::detail {
 /// Whatever happens changes the lists under the mutex, and then calls `pump`, which does what is to be done now, one step
 /// at a time, outside of the mutex.
 template <class T, class Executor>
-class pool_state final : public outside_wait {
+class pool_state final : public external_wait {
 public:
     using place = pool_place<T, Executor>;
     using lease_type = pool_lease<T, Executor>;
@@ -57,12 +58,12 @@ public:
     }
     ~pool_state() {
         if (executor_) {
-            registry_->remove(*this);
+            registry_->waits.remove(*this);
         }
     }
 
     /// So that it is told when its context dies.
-    void enlist() { registry_->add(*this); }
+    void enlist() { registry_->waits.add(*this); }
 
     const pool_options& options() const noexcept { return options_; }
     const factory_type& factory() const noexcept { return factory_; }
@@ -152,7 +153,7 @@ public:
     void passed(place p) noexcept;
     void failed(place p, const std::exception_ptr& error) noexcept;
     void cleaned(place p) noexcept;
-    void report(const cleanup_failure& failure) const noexcept { registry_->report(failure); }
+    void report(const cleanup_failure& failure) const noexcept { registry_->reports.report(failure); }
 
     // ---- the pool's own
 
@@ -292,7 +293,7 @@ private:
 
     clock::time_point idle_until(const pooled<T, Executor>& p) const noexcept {
         return options_.idle_timeout > options_.idle_timeout.zero() ? later(p.idle_since, options_.idle_timeout)
-                                                                    : clock::time_point::max();
+                                                                    : (clock::time_point::max)();
     }
 
     /// Shorter by up to `part` of it. The same sequence for each pool; <random> would cost more to compile than all of this.
@@ -321,8 +322,15 @@ private:
     std::uint64_t random_ = 1;
     std::optional<Executor> executor_;  // none when the context is dead
     std::optional<timer_on<Executor>> timer_;
-    clock::time_point armed_ = clock::time_point::max();
+    clock::time_point armed_ = (clock::time_point::max)();
     registry* registry_;
+
+    // Those in `pump`, each on its own stack.
+    struct pumping_thread {
+        std::thread::id id;
+        pumping_thread* next;
+    };
+    pumping_thread* pumping_ = nullptr;
 };
 
 }  // namespace coraii::detail

@@ -2,10 +2,10 @@
 #ifndef CORAII_POOL_DETAIL_POOL_STEPS_HPP
 #define CORAII_POOL_DETAIL_POOL_STEPS_HPP
 
-#include "coraii/detail/clock.hpp"
-#include "coraii/detail/erased.hpp"
-#include "coraii/detail/place.hpp"
-#include "coraii/detail/scope_state.hpp"
+#include "coraii/detail/context/code_origin.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
+#include "coraii/detail/coroutine/unique_function.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/pool/detail/pool_signal.hpp"
@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 
 // What a pool does, step by step.
@@ -30,24 +31,32 @@ namespace coraii::detail {
 /// What is done in a step may call `pump` again. That is nothing then: the loop goes round once more.
 template <class T, class Executor>
 void pool_state<T, Executor>::pump() noexcept {
-    static thread_local constinit const void* pumping = nullptr;
-    if (pumping == this) {
-        return;
-    }
     const auto alive = self();
-    const void* const before = std::exchange(pumping, this);
-    for (;;) {
+    pumping_thread here{std::this_thread::get_id(), nullptr};
+    for (bool first = true;; first = false) {
         step next;
         {
             const std::lock_guard lock{mutex_};
+            if (first) {
+                for (const pumping_thread* t = pumping_; t != nullptr; t = t->next) {
+                    if (t->id == here.id) {
+                        return;
+                    }
+                }
+                here.next = std::exchange(pumping_, &here);
+            }
             next = next_step();
-        }
-        if (next.what == step::kind::none) {
-            break;
+            if (next.what == step::kind::none) {
+                pumping_thread** link = &pumping_;
+                while (*link != &here) {
+                    link = &(*link)->next;
+                }
+                *link = here.next;
+                return;
+            }
         }
         perform(std::move(next));
     }
-    pumping = before;
 }
 
 template <class T, class Executor>
@@ -95,8 +104,8 @@ auto pool_state<T, Executor>::next_step() noexcept -> step {
             return tell_next(waiter);
         }
     }
-    if (size() == 0 && waiting_.empty() && warming_.empty() && timer_ && armed_ != clock::time_point::max()) {
-        armed_ = clock::time_point::max();
+    if (size() == 0 && waiting_.empty() && warming_.empty() && timer_ && armed_ != (clock::time_point::max)()) {
+        armed_ = (clock::time_point::max)();
         timer_->cancel();  // nothing is left to look after, and a context need not wait for that
     }
     return {};
@@ -104,7 +113,7 @@ auto pool_state<T, Executor>::next_step() noexcept -> step {
 
 template <class T, class Executor>
 void pool_state<T, Executor>::perform(step s) noexcept {
-    const running_at outside{{}};  // what a resource's own work drops is no matter of a lease's region
+    const current_origin outside{*registry_, {}};  // what a resource's own work drops is no matter of a lease's region
     switch (s.what) {
         case step::kind::none: return;
         case step::kind::close: return clean(s.at);
@@ -120,10 +129,10 @@ template <class T, class Executor>
 struct cleaned_place {
     std::shared_ptr<pool_state<T, Executor>> pool;
     pool_place<T, Executor> place;
-    scope_state<Executor>* scope;  // which has us
+    scope_core<Executor>* scope;  // which has us
 
     cleaned_place(std::shared_ptr<pool_state<T, Executor>> owner, pool_place<T, Executor> p,
-                  scope_state<Executor>* cleaned) noexcept
+                  scope_core<Executor>* cleaned) noexcept
         : pool{std::move(owner)}, place{p}, scope{cleaned} {}
     cleaned_place(cleaned_place&&) noexcept = default;
     cleaned_place& operator=(cleaned_place&&) = delete;
@@ -135,7 +144,7 @@ struct cleaned_place {
 
     void operator()(deliver) const {
         if (const std::exception_ptr error = std::exchange(scope->error_, nullptr)) {
-            pool->report({error, nullptr, scope->name_, scope->where_});
+            pool->report({error, nullptr, scope->name(), scope->where_});
         }
     }
 };
@@ -144,12 +153,12 @@ template <class T, class Executor>
 void pool_state<T, Executor>::clean(place p) noexcept {
     const scope_ptr<Executor> scope = guard_access::use_of(p->resource).take();
     using told = cleaned_place<T, Executor>;
-    static_assert(erased<>::fits<told>, "there may be no memory left to wait in");
-    scope->when_cleaned_.set(told{self(), p, scope.get()});
-    if (!scope->leave({p->broken ? exit_reason::failed : exit_reason::completed}, true)) {
-        scope->when_cleaned_.happen();  // the context has cleaned it
+    static_assert(unique_function<deliver>::fits<told>, "there may be no memory left to wait in");
+    scope->waiter_.complete_with(told{self(), p, scope.get()});
+    if (!scope->end_use({p->broken ? exit_reason::failed : exit_reason::completed}, true)) {
+        scope->waiter_.set();  // the context has cleaned it
     }
-    scope->when_cleaned_.asked();
+    scope->waiter_.arm();
 }
 
 template <class T, class Executor>
@@ -245,7 +254,7 @@ void pool_state<T, Executor>::reset(lease_type lease, exit_status why, const wai
 template <class T, class Executor>
 auto pool_state<T, Executor>::settle(place p) noexcept -> step {
     const auto now = clock::now();
-    p->due = clock::time_point::max();
+    p->due = (clock::time_point::max)();
     p->stop = nullptr;
     counts_.discarded += p->broken ? 1 : 0;
     if (p->broken || closed_ || now >= p->expires || lasting() > max_size_) {

@@ -2,7 +2,7 @@
 #ifndef CORAII_POOL_DETAIL_POOL_TIME_HPP
 #define CORAII_POOL_DETAIL_POOL_TIME_HPP
 
-#include "coraii/detail/clock.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
 #include "coraii/error.hpp"
 #include "coraii/pool/detail/pool_state.hpp"
 
@@ -30,14 +30,14 @@ void pool_state<T, Executor>::arm(clock::time_point at) noexcept {
     try {
         timer_->expires_at(at);
         timer_->async_wait([weak = this->weak_from_this()](const boost::system::error_code& cancelled) {
-            const std::shared_ptr<outside_wait> pool = weak.lock();
+            const std::shared_ptr<external_wait> pool = weak.lock();
             if (pool && !cancelled) {
                 static_cast<pool_state&>(*pool).on_time();
             }
         });
         armed_ = at;
     } catch (...) {  // no memory: the next event tries again
-        armed_ = clock::time_point::max();
+        armed_ = (clock::time_point::max)();
     }
 }
 
@@ -48,7 +48,7 @@ void pool_state<T, Executor>::on_time() noexcept {
     std::exception_ptr error;
     {
         const std::lock_guard lock{mutex_};
-        armed_ = clock::time_point::max();
+        armed_ = (clock::time_point::max)();
         const auto is_late = [&](const waiter_ptr& waiter) { return waiter->deadline_ <= now; };
         if (std::ranges::any_of(waiting_, is_late) || std::ranges::any_of(warming_, is_late)) {
             error = timeout_error();  // with all of them
@@ -109,7 +109,7 @@ auto pool_state<T, Executor>::take_overdue(clock::time_point now) noexcept -> ov
     for (const pool_phase phase : {pool_phase::opening, pool_phase::checking, pool_phase::resetting}) {
         for (auto p = in(phase).begin(); p != in(phase).end(); ++p) {
             if (p->due <= now && p->stop) {
-                p->due = clock::time_point::max();
+                p->due = (clock::time_point::max)();
                 overdue found{p->stop, std::move(p->returning)};
                 if (phase != pool_phase::opening) {
                     p->broken = true;
@@ -126,7 +126,7 @@ template <class T, class Executor>
 std::optional<std::source_location> pool_state<T, Executor>::take_leak(clock::time_point now) noexcept {
     for (auto& lent : in(pool_phase::lent)) {
         if (lent.due <= now) {
-            lent.due = clock::time_point::max();
+            lent.due = (clock::time_point::max)();
             return lent.lent_at;
         }
     }
@@ -135,24 +135,24 @@ std::optional<std::source_location> pool_state<T, Executor>::take_leak(clock::ti
 
 template <class T, class Executor>
 clock::time_point pool_state<T, Executor>::next_time() const noexcept {
-    auto at = clock::time_point::max();
+    auto at = (clock::time_point::max)();
     for (const queue_type* queue : {&waiting_, &warming_, &ending_}) {
         for (const waiter_ptr& waiter : *queue) {
             if (queue != &ending_ || waiter->deadline_ > clock::now()) {
-                at = std::min(at, waiter->deadline_);
+                at = (std::min)(at, waiter->deadline_);
             }
         }
     }
     for (const places& each : places_) {
         for (const auto& p : each) {
             if (p.stop || p.phase == pool_phase::lent) {
-                at = std::min(at, p.due);
+                at = (std::min)(at, p.due);
             }
         }
     }
     const bool surplus = lasting() > options_.min_size;
     for (const auto& p : in(pool_phase::idle)) {
-        at = std::min({at, p.expires, surplus ? idle_until(p) : clock::time_point::max()});
+        at = (std::min)({at, p.expires, surplus ? idle_until(p) : (clock::time_point::max)()});
     }
     return at;
 }

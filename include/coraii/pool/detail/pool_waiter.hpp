@@ -2,11 +2,11 @@
 #ifndef CORAII_POOL_DETAIL_POOL_WAITER_HPP
 #define CORAII_POOL_DETAIL_POOL_WAITER_HPP
 
-#include "coraii/detail/clock.hpp"
-#include "coraii/detail/completion.hpp"
-#include "coraii/detail/erased.hpp"
-#include "coraii/detail/execute.hpp"
-#include "coraii/detail/registry.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
+#include "coraii/detail/coroutine/unique_function.hpp"
+#include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/region/execute.hpp"
 #include "coraii/error.hpp"
 #include "coraii/pool/detail/pool_lease.hpp"
 
@@ -37,7 +37,7 @@ using pool_queue = std::list<std::shared_ptr<pool_waiter<T, Executor>>>;
 /// One wait for a pool, on any executor: for a lease, or for the end of something. What it is granted it owns, until the
 /// coroutine that waits takes it: whatever happens to that, the lease is given back.
 template <class T, class Executor>
-class pool_waiter final : public outside_wait {
+class pool_waiter final : public external_wait {
 public:
     using lease_type = pool_lease<T, Executor>;
     using queue_type = pool_queue<T, Executor>;
@@ -54,17 +54,17 @@ public:
         if (slot.is_connected()) {
             // Not cleared when the wait ends, which may be on any thread.
             slot.assign([weak = this->weak_from_this()](asio::cancellation_type_t type) {
-                const std::shared_ptr<outside_wait> waiting = weak.lock();
+                const std::shared_ptr<external_wait> waiting = weak.lock();
                 if (waiting && type != asio::cancellation_type::none) {
                     waiting->cancel();
                 }
             });
         }
-        done_ = [done = completion<Handler>{std::move(handler)}](std::exception_ptr error) mutable {
+        done_ = [done = completion<Handler, Executor>{std::move(handler), executor}](std::exception_ptr error) mutable {
             std::move(done).here(std::move(error));
         };
         executor_.emplace(executor);
-        registry_->add(*this);
+        registry_->waits.add(*this);
     }
 
     /// It is in no queue any more. `lease` goes back if nobody waits.
@@ -81,7 +81,7 @@ public:
                              delivery{std::static_pointer_cast<pool_waiter>(this->shared_from_this())});
         } catch (...) {  // no memory, on an executor that takes none from us: the delivery has dropped all
         }
-        registry_->remove(*this);
+        registry_->waits.remove(*this);
     }
 
     /// It was granted a lease a moment ago, and is cancelled: the next one may have it.
@@ -119,7 +119,7 @@ public:
 private:
     /// What goes with the waiter's context.
     struct parts {
-        erased<std::exception_ptr> done{};
+        unique_function<std::exception_ptr> done{};
         std::optional<Executor> executor{};
         lease_type lease{};
     };
@@ -159,7 +159,7 @@ private:
     std::mutex mutex_;
     const std::shared_ptr<pool_state<T, Executor>> pool_;
     registry* registry_ = nullptr;
-    erased<std::exception_ptr> done_;
+    unique_function<std::exception_ptr> done_;
     std::optional<Executor> executor_;
     std::exception_ptr error_;
     lease_type lease_;

@@ -3,9 +3,9 @@
 #define CORAII_POSTGRES_DETAIL_PG_EXCHANGE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/postgres/detail/pg_conninfo.hpp"
 #include "coraii/postgres/detail/pg_error.hpp"
@@ -34,7 +34,7 @@ asio::awaitable<void> beside_pg(own_frame, pg_link& link, F f) {
         const worker_pool::unbounded_call may_block;
         f();
     };
-    auto call = call_outside(link.workers(), std::move(job), asio::deferred, on_cancel::leave, link.outside());
+    auto call = offload_call(link.workers(), std::move(job), asio::deferred, on_cancel::leave, link.outside());
     std::exception_ptr error;
     try {
         co_await std::move(call);

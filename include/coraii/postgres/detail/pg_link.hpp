@@ -2,9 +2,9 @@
 #ifndef CORAII_POSTGRES_DETAIL_PG_LINK_HPP
 #define CORAII_POSTGRES_DETAIL_PG_LINK_HPP
 
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/registry.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/postgres/detail/pg_error.hpp"
 #include "coraii/postgres/options.hpp"
 #include "coraii/session/error.hpp"
@@ -84,7 +84,7 @@ public:
                 link_->kill();
             }
             link_->used_ = link_->recovering_ = false;
-            link_->deadline_ = clock::time_point::max();
+            link_->deadline_ = (clock::time_point::max)();
         }
 
     private:
@@ -215,8 +215,8 @@ public:
         return result;
     }
 
-    /// For `call_outside`: what is waited for beside the socket.
-    std::weak_ptr<outside_wait>* outside() noexcept { return &outside_; }
+    /// For `offload_call`: what is waited for beside the socket.
+    std::weak_ptr<external_wait>* outside() noexcept { return &outside_; }
 
     void throw_if_stopped() const {
         switch (stop_) {
@@ -258,7 +258,7 @@ private:
     void stop_waiting() noexcept {
         boost::system::error_code ignored;
         (void)socket_.cancel(ignored);
-        if (const std::shared_ptr<outside_wait> call = outside_.lock()) {
+        if (const std::shared_ptr<external_wait> call = outside_.lock()) {
             call->cancel();
         }
     }
@@ -277,7 +277,7 @@ private:
 
     void look() {
         if (deadline_ > clock::now()) {
-            if (deadline_ != clock::time_point::max()) {
+            if (deadline_ != (clock::time_point::max)()) {
                 watch();
             }
         } else if (recovering_) {
@@ -303,8 +303,8 @@ private:
     PGconn* handle_ = nullptr;
     asio::posix::stream_descriptor socket_;
     asio::steady_timer watchdog_;
-    std::weak_ptr<outside_wait> outside_;
-    clock::time_point deadline_ = clock::time_point::max();
+    std::weak_ptr<external_wait> outside_;
+    clock::time_point deadline_ = (clock::time_point::max)();
     clock::time_point watched_until_{};
     std::chrono::milliseconds timeout_{0};
     stop stop_ = stop::no;

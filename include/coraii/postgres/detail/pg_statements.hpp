@@ -2,7 +2,7 @@
 #ifndef CORAII_POSTGRES_DETAIL_PG_STATEMENTS_HPP
 #define CORAII_POSTGRES_DETAIL_PG_STATEMENTS_HPP
 
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/postgres/detail/pg_exchange.hpp"
 #include "coraii/postgres/detail/pg_link.hpp"
 #include "coraii/postgres/detail/pg_values.hpp"

@@ -3,9 +3,9 @@
 #define CORAII_SQLITE_DETAIL_SQLITE_CALL_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/frame.hpp"
-#include "coraii/detail/outside.hpp"
-#include "coraii/detail/worker_pool.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/offloaded_call.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/session/connection.hpp"
 #include "coraii/session/rows.hpp"
@@ -67,7 +67,7 @@ asio::awaitable<void> on_sqlite(own_frame, worker_executor workers, sqlite_ptr d
             };
             slot.assign(interrupt);
         }
-        call_outside(std::move(on), std::move(work), std::forward<Handler>(handler));
+        offload_call(std::move(on), std::move(work), std::forward<Handler>(handler));
     };
     auto call = asio::async_initiate<const asio::deferred_t, void(std::exception_ptr)>(
         start, asio::deferred, std::move(workers), std::move(db), std::move(job));
@@ -111,7 +111,7 @@ inline async_scope<sqlite_cursor> open_sqlite_cursor(worker_executor workers, sq
     const exit_status why = co_yield cursor;
     if (why.can_await()) {
         auto end = [db, exchange] { db->end_rows(*exchange->statement); };
-        auto ending = call_outside(workers, std::move(end), asio::deferred);
+        auto ending = offload_call(workers, std::move(end), asio::deferred);
         co_await std::move(ending);
     }
 }

@@ -68,7 +68,7 @@ public:
             db_->interrupt(number());
             const std::lock_guard lock{db_->mutex_};
             db_->used_ = false;
-            db_->deadline_ = clock::time_point::max();
+            db_->deadline_ = (clock::time_point::max)();
         }
         std::uint64_t number() const noexcept { return db_->uses_; }
 
@@ -335,7 +335,7 @@ private:
     std::uint64_t uses_ = 0;
 
     // Written between uses, or by the worker.
-    clock::time_point deadline_ = clock::time_point::max();
+    clock::time_point deadline_ = (clock::time_point::max)();
     clock::time_point lock_deadline_{};
     std::chrono::milliseconds statement_timeout_{0};
     access_mode access_ = access_mode::read_write;

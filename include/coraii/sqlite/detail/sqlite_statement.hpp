@@ -117,7 +117,7 @@ private:
                 }
             }
             numbers_[static_cast<std::size_t>(i)] = number;
-            parameters_ = std::max(parameters_, number);
+            parameters_ = (std::max)(parameters_, number);
         }
     }
 

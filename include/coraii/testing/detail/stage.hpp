@@ -2,8 +2,8 @@
 #ifndef CORAII_TESTING_DETAIL_STAGE_HPP
 #define CORAII_TESTING_DETAIL_STAGE_HPP
 
-#include "coraii/detail/clock.hpp"
-#include "coraii/detail/recycler.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/scopes.hpp"
 #include "coraii/testing/allocations.hpp"
 #include "coraii/testing/detail/conditions.hpp"
@@ -150,7 +150,7 @@ public:
             text += " (" + to_string(scope.where) + ") is " + phases[static_cast<int>(scope.state)] + ", begun " +
                     std::to_string(age.count()) + " ms ago";
         });
-        if (time_.next == clock::time_point::max()) {
+        if (time_.next == (clock::time_point::max)()) {
             text += "\n  timer: one that never expires";
         }
         if (text.empty()) {
@@ -261,7 +261,7 @@ private:
             return false;
         }
         kick();  // the timer that was next may have been cancelled
-        if (!time_.next || *time_.next == clock::time_point::max()) {
+        if (!time_.next || *time_.next == (clock::time_point::max)()) {
             return false;
         }
         time_.now = *time_.next;
@@ -275,7 +275,7 @@ private:
             kick_ = std::make_unique<asio::basic_waitable_timer<clock>>(*context_);
         }
         bool kicked = false;
-        kick_->expires_at(clock::time_point::min());
+        kick_->expires_at((clock::time_point::min)());
         kick_->async_wait([&kicked](const boost::system::error_code&) { kicked = true; });
         while (!kicked && !context_->stopped()) {
             in_the_run([this] { context_->run_one(); });

@@ -65,7 +65,7 @@ public:
             });
         }
         if (plan_.stalls) {
-            never_.emplace(executor, clock::time_point::max());
+            never_.emplace(executor, (clock::time_point::max)());
             never_->async_wait(
                 [self = this->shared_from_this()](const boost::system::error_code&) { self->complete(); });
         } else {

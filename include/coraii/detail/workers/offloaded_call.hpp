@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_OUTSIDE_HPP
-#define CORAII_DETAIL_OUTSIDE_HPP
+#ifndef CORAII_DETAIL_WORKERS_OFFLOADED_CALL_HPP
+#define CORAII_DETAIL_WORKERS_OFFLOADED_CALL_HPP
 
-#include "coraii/detail/completion.hpp"
-#include "coraii/detail/execute.hpp"
-#include "coraii/detail/registry.hpp"
+#include "coraii/detail/context/external_wait.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/region/execute.hpp"
 #include "coraii/error.hpp"
 
 #include <boost/asio/associated_cancellation_slot.hpp>
@@ -15,6 +16,7 @@
 #include <boost/asio/execution.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
+#include <boost/asio/system_executor.hpp>
 
 #include <condition_variable>
 #include <exception>
@@ -35,13 +37,15 @@ enum class on_cancel : unsigned char {
 
 /// The wait of a handler for a call on another executor. Either side may be destroyed first.
 template <class Handler>
-class outside_call final : public outside_wait {
+class offloaded_call final : public external_wait {
+    using done_type = completion<Handler, asio::system_executor>;
+
 public:
-    outside_call(Handler handler, on_cancel policy)
+    offloaded_call(Handler handler, on_cancel policy)
         : registry_{&registry::of(asio::query(asio::get_associated_executor(handler), asio::execution::context))},
           policy_{policy},
-          done_{std::make_unique<completion<Handler>>(std::move(handler))} {
-        registry_->add(*this);
+          done_{std::make_unique<done_type>(std::move(handler), asio::system_executor{})} {
+        registry_->waits.add(*this);
     }
 
     /// False if the call need not be made any more.
@@ -65,7 +69,7 @@ public:
     }
 
     void forget() noexcept override {
-        std::unique_ptr<completion<Handler>> unused;
+        std::unique_ptr<done_type> unused;
         std::unique_lock lock{mutex_};
         unused.swap(done_);
         // The waiter's memory goes with its handler.
@@ -82,14 +86,14 @@ private:
         try {
             // While we are listed, the handler's context cannot go: it would have to forget us, and we have the mutex.
             execute_reserved(told_->get_executor(), deliver::posted, memory_, [self = this->shared_from_this()] {
-                auto& call = static_cast<outside_call&>(*self);
-                const std::unique_ptr<completion<Handler>> done = std::move(call.told_);
+                auto& call = static_cast<offloaded_call&>(*self);
+                const std::unique_ptr<done_type> done = std::move(call.told_);
                 std::move(*done).here(std::move(call.error_));
             });
         } catch (...) {
             told_.reset();  // no memory, on an executor that takes none from us: the waiter is destroyed
         }
-        registry_->remove(*this);
+        registry_->waits.remove(*this);
     }
 
     std::mutex mutex_;
@@ -97,20 +101,20 @@ private:
     registry* registry_;
     on_cancel policy_;
     bool running_ = false;
-    std::unique_ptr<completion<Handler>> done_;
-    std::unique_ptr<completion<Handler>> told_;  // on its way
+    std::unique_ptr<done_type> done_;
+    std::unique_ptr<done_type> told_;  // on its way
     std::exception_ptr error_;
     reserved_memory memory_;
 };
 
 /// What is queued on the other executor. Destroyed without having run, it says so.
 template <class Handler, class F>
-class outside_task {
+class offloaded_task {
 public:
-    outside_task(std::shared_ptr<outside_call<Handler>> call, F f) : call_{std::move(call)}, f_{std::move(f)} {}
-    outside_task(outside_task&&) noexcept = default;
-    outside_task& operator=(outside_task&&) = delete;
-    ~outside_task() {
+    offloaded_task(std::shared_ptr<offloaded_call<Handler>> call, F f) : call_{std::move(call)}, f_{std::move(f)} {}
+    offloaded_task(offloaded_task&&) noexcept = default;
+    offloaded_task& operator=(offloaded_task&&) = delete;
+    ~offloaded_task() {
         if (call_) {
             f_.reset();
             call_->complete(make_error(errc::offload_stopped));
@@ -133,34 +137,34 @@ public:
     }
 
 private:
-    std::shared_ptr<outside_call<Handler>> call_;
+    std::shared_ptr<offloaded_call<Handler>> call_;
     std::optional<F> f_;  // gone before the waiter goes on: what it owns is the waiter's
 };
 
 /// Calls `f()` on `executor`, and completes with what it threw. `f` may outlive the waiting coroutine: it must own what
 /// it uses, unless `policy` says otherwise. `errc::offload_stopped` if it was not called. `waits` is set at its start.
 template <class Executor, class F, class Token>
-auto call_outside(Executor executor, F f, Token&& token, on_cancel policy = on_cancel::nothing,
-                  std::weak_ptr<outside_wait>* waits = nullptr) {
+auto offload_call(Executor executor, F f, Token&& token, on_cancel policy = on_cancel::nothing,
+                  std::weak_ptr<external_wait>* waits = nullptr) {
     return asio::async_initiate<Token, void(std::exception_ptr)>(
         [policy, waits]<class Handler>(Handler&& handler, Executor elsewhere, F function) {
             using handler_type = std::decay_t<Handler>;
             auto slot = asio::get_associated_cancellation_slot(handler);
-            auto call = std::make_shared<outside_call<handler_type>>(std::forward<Handler>(handler), policy);
-            const std::weak_ptr<outside_wait> weak{call};
+            auto call = std::make_shared<offloaded_call<handler_type>>(std::forward<Handler>(handler), policy);
+            const std::weak_ptr<external_wait> weak{call};
             if (waits != nullptr) {
                 *waits = weak;
             }
             if (policy != on_cancel::nothing && slot.is_connected()) {
                 // Not cleared when the call ends, which may be on any thread.
                 slot.assign([weak](asio::cancellation_type_t type) {
-                    const std::shared_ptr<outside_wait> waiting = weak.lock();
+                    const std::shared_ptr<external_wait> waiting = weak.lock();
                     if (waiting && type != asio::cancellation_type::none) {
                         waiting->cancel();
                     }
                 });
             }
-            asio::post(elsewhere, outside_task<handler_type, F>{std::move(call), std::move(function)});
+            asio::post(elsewhere, offloaded_task<handler_type, F>{std::move(call), std::move(function)});
         },
         token, std::move(executor), std::move(f));
 }

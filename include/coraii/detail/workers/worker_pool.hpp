@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_WORKER_POOL_HPP
-#define CORAII_DETAIL_WORKER_POOL_HPP
+#ifndef CORAII_DETAIL_WORKERS_WORKER_POOL_HPP
+#define CORAII_DETAIL_WORKERS_WORKER_POOL_HPP
 
-#include "coraii/detail/erased.hpp"
+#include "coraii/detail/coroutine/platform.hpp"
+#include "coraii/detail/coroutine/unique_function.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/error.hpp>
@@ -22,6 +23,7 @@
 #include <pthread.h>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -45,6 +47,20 @@ class worker_pool : public std::enable_shared_from_this<worker_pool> {
     struct current {
         worker_pool* pool;
         worker* self;
+    };
+
+    // The worker tells the task who it is, and not a variable of its own: the task may be another module's.
+    using task = unique_function<current>;
+
+    template <class F>
+    struct told_task {
+        F f;
+
+        void operator()(current worker) {
+            const current before = std::exchange(here_now_, worker);
+            std::move(f)();
+            here_now_ = before;
+        }
     };
 
 public:
@@ -81,16 +97,21 @@ public:
         current here_;
     };
 
-    void submit(erased<> task) {
+    template <class F>
+    void submit(F&& f) {
+        add(told_task<std::decay_t<F>>{std::forward<F>(f)});
+    }
+
+    void add(task queued) {
         {
             const std::lock_guard lock{mutex_};
             if (!stopping_) {
-                queue_.push_back(std::move(task));
+                queue_.push_back(std::move(queued));
                 try {
                     add_thread_if_short();
                 } catch (const std::system_error&) {
                     if (threads_ == 0) {
-                        task = std::move(queue_.back());
+                        queued = std::move(queue_.back());
                         queue_.pop_back();
                         throw;
                     }
@@ -102,7 +123,7 @@ public:
 
     /// What has not begun is dropped. Waits for what has, unless it is unbounded.
     void stop() noexcept {
-        std::deque<erased<>> dropped;
+        std::deque<task> dropped;
         std::vector<std::thread> ending;
         {
             const std::lock_guard lock{mutex_};
@@ -147,7 +168,6 @@ private:
     }
 
     static void work(const std::shared_ptr<worker_pool>& pool, worker& self) {
-        here_now_ = {pool.get(), &self};
         std::unique_lock lock{pool->mutex_};
         // Back from an unbounded call there may be one more of us than there should be.
         while (pool->threads_ - pool->unbounded_ <= most_working) {
@@ -157,10 +177,10 @@ private:
             if (pool->stopping_) {
                 break;
             }
-            erased<> task = std::move(pool->queue_.front());
+            task next = std::move(pool->queue_.front());
             pool->queue_.pop_front();
             lock.unlock();
-            std::move(task)();
+            std::move(next)(current{pool.get(), &self});
             lock.lock();
         }
         --pool->threads_;
@@ -170,11 +190,11 @@ private:
         }
     }
 
-    inline static thread_local constinit current here_now_{nullptr, nullptr};
+    inline static thread_local constinit current here_now_{nullptr, nullptr};  // while a task of this module runs
 
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::deque<erased<>> queue_;
+    std::deque<task> queue_;
     std::list<worker> workers_;
     std::size_t threads_ = 0;
     std::size_t idle_ = 0;
@@ -193,7 +213,7 @@ public:
 
     template <class F>
     void execute(F&& f) const {
-        pool_->submit(erased<>{std::forward<F>(f)});
+        pool_->submit(std::forward<F>(f));
     }
 
     friend bool operator==(const worker_executor&, const worker_executor&) noexcept = default;
@@ -203,10 +223,10 @@ private:
 };
 
 /// The pool of a context, which ends with it.
-class worker_service : public asio::execution_context::service {
+class CORAII_VISIBLE worker_service final : public asio::execution_context::service {
 public:
     using key_type = worker_service;
-    inline static asio::execution_context::id id;
+    CORAII_VISIBLE inline static asio::execution_context::id id;
 
     explicit worker_service(asio::execution_context& context) : service(context) {}
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_AWAITED_HPP
-#define CORAII_DETAIL_AWAITED_HPP
+#ifndef CORAII_DETAIL_COROUTINE_AWAITED_HPP
+#define CORAII_DETAIL_COROUTINE_AWAITED_HPP
 
-// What a setup and a cleanup may be, and what awaiting them gives.
+// What a setup, a body and a cleanup may be, and what awaiting them gives.
 
-#include "coraii/detail/frame.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/exit_status.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -12,6 +12,7 @@
 
 #include <concepts>
 #include <functional>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -75,6 +76,13 @@ started_t<Setup> start_setup(Setup& setup) {
         return std::move(setup);
     }
 }
+
+/// In the place of a value of type void. (`std::monostate` brings the whole of <variant>.)
+struct nothing {};
+
+/// A body's result until the cleanups are done; of void, nothing.
+template <class R>
+using pending_result = std::conditional_t<std::is_void_v<R>, nothing, std::optional<R>>;
 
 /// Calls `cleanup(resource..., why)`, or without `why` where it does not want to know.
 template <class Cleanup, class... Resource>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_FRAME_HPP
-#define CORAII_DETAIL_FRAME_HPP
+#ifndef CORAII_DETAIL_COROUTINE_FRAME_HPP
+#define CORAII_DETAIL_COROUTINE_FRAME_HPP
 
-#include "coraii/detail/recycler.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/this_coro.hpp>

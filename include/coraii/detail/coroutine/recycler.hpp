@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_RECYCLER_HPP
-#define CORAII_DETAIL_RECYCLER_HPP
+#ifndef CORAII_DETAIL_COROUTINE_RECYCLER_HPP
+#define CORAII_DETAIL_COROUTINE_RECYCLER_HPP
+
+#include "coraii/detail/coroutine/platform.hpp"
 
 #include <cstddef>
 #include <new>

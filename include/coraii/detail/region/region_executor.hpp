@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_REGION_EXECUTOR_HPP
-#define CORAII_DETAIL_REGION_EXECUTOR_HPP
+#ifndef CORAII_DETAIL_REGION_REGION_EXECUTOR_HPP
+#define CORAII_DETAIL_REGION_REGION_EXECUTOR_HPP
 
-#include "coraii/detail/place.hpp"
-#include "coraii/detail/region.hpp"
-#include "coraii/detail/scope_record.hpp"
+#include "coraii/detail/context/code_origin.hpp"
+#include "coraii/detail/context/registry_entry.hpp"
+#include "coraii/detail/region/region.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution.hpp>
@@ -21,27 +21,27 @@
 namespace coraii::detail {
 
 /// Runs code on the executor that a region was entered on, as code of the region, or of a scope in it.
-class region_executor {
+class CORAII_VISIBLE region_executor {
     template <class F>
     class code {
     public:
-        code(boost::intrusive_ptr<region> where, boost::intrusive_ptr<scope_record> scope, F f)
+        code(boost::intrusive_ptr<region> where, boost::intrusive_ptr<registry_entry> scope, F f)
             : where_{std::move(where)}, scope_{std::move(scope)}, f_{std::move(f)} {}
 
         void operator()() {
-            const running_at here{{where_.get(), scope_.get()}};
+            const current_origin here{where_->scopes(), {where_.get(), scope_.get()}};
             F f = std::move(f_);
             std::move(f)();
         }
 
     private:
         boost::intrusive_ptr<region> where_;
-        boost::intrusive_ptr<scope_record> scope_;
+        boost::intrusive_ptr<registry_entry> scope_;
         F f_;
     };
 
 public:
-    explicit region_executor(region& r, boost::intrusive_ptr<scope_record> scope = nullptr) noexcept
+    explicit region_executor(region& r, boost::intrusive_ptr<registry_entry> scope = nullptr) noexcept
         : region_{&r}, scope_{std::move(scope)} {
         region_->executor_copied();
     }
@@ -68,16 +68,16 @@ public:
         }
     }
 
-    place code_belongs_to() const noexcept { return {region_, scope_.get()}; }
+    code_origin origin() const noexcept { return {region_, scope_.get()}; }
 
     /// The executor that the region was entered on.
-    const asio::any_io_executor& outside() const noexcept { return region_->executor(); }
+    const asio::any_io_executor& base() const noexcept { return region_->executor(); }
 
     /// The same, for the code of `scope`, which is being set up here.
-    region_executor code_of(scope_record& scope) const noexcept {
+    region_executor for_scope(registry_entry& scope) const noexcept {
         // What is open has no cleanup of which another could be a part, and a chain of such would never end.
-        if (scope_ && scope_->phase_.load() != scope_phase::open && scope_->phase_.load() != scope_phase::closed) {
-            scope.part_of_ = scope_;
+        if (scope_ && scope_->phase() != scope_phase::open && scope_->phase() != scope_phase::closed) {
+            scope.parent_scope_ = scope_;
         }
         return region_executor{*region_, &scope};
     }
@@ -89,7 +89,7 @@ public:
     }
 
     asio::execution_context& query(asio::execution::context_t) const {
-        return asio::query(outside(), asio::execution::context);
+        return asio::query(base(), asio::execution::context);
     }
     asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept {
         if (never_) {
@@ -115,9 +115,9 @@ public:
     template <class F>
     void execute(F&& f) const {
         if (never_) {
-            asio::require(outside(), asio::execution::blocking.never).execute(inside(std::forward<F>(f)));
+            asio::require(base(), asio::execution::blocking.never).execute(inside(std::forward<F>(f)));
         } else {
-            outside().execute(inside(std::forward<F>(f)));
+            base().execute(inside(std::forward<F>(f)));
         }
     }
 
@@ -140,17 +140,17 @@ private:
     }
 
     region* region_;  // counted as an executor
-    boost::intrusive_ptr<scope_record> scope_;
+    boost::intrusive_ptr<registry_entry> scope_;
     bool never_ = false;  // never blocks the caller
     bool tracked_ = false;
 };
 
 /// The executor itself, or the one that its region was entered on.
 template <class Executor>
-const Executor& outside_of_regions(const Executor& executor) noexcept {
+const Executor& without_region(const Executor& executor) noexcept {
     if constexpr (std::same_as<Executor, asio::any_io_executor>) {
         if (const auto* inside = executor.template target<region_executor>()) {
-            return inside->outside();
+            return inside->base();
         }
     }
     return executor;
@@ -158,24 +158,24 @@ const Executor& outside_of_regions(const Executor& executor) noexcept {
 
 /// The executor for the code of `scope`, which is being set up on `executor`.
 template <class Executor>
-Executor code_of(const Executor& executor, scope_record& scope) {
+Executor for_scope(const Executor& executor, registry_entry& scope) {
     if constexpr (std::same_as<Executor, asio::any_io_executor>) {
         if (const auto* inside = executor.template target<region_executor>()) {
-            return inside->code_of(scope);
+            return inside->for_scope(scope);
         }
     }
     return executor;
 }
 
 template <class Executor>
-place place_of(const Executor& executor) noexcept {
+code_origin origin_of(const Executor& executor) noexcept {
     if constexpr (std::same_as<Executor, asio::any_io_executor>) {
         if (const auto* inside = executor.template target<region_executor>()) {
-            return inside->code_belongs_to();
+            return inside->origin();
         }
         // A strand that we are on runs things at once, and does not ask its inner executor.
         if (const auto* strand = executor.template target<asio::strand<asio::any_io_executor>>()) {
-            return place_of(strand->get_inner_executor());
+            return origin_of(strand->get_inner_executor());
         }
     }
     return {};

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_EXECUTE_HPP
-#define CORAII_DETAIL_EXECUTE_HPP
+#ifndef CORAII_DETAIL_REGION_EXECUTE_HPP
+#define CORAII_DETAIL_REGION_EXECUTE_HPP
 
-#include "coraii/detail/completion.hpp"
-#include "coraii/detail/region_executor.hpp"
+#include "coraii/detail/context/code_origin.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/coroutine/waiter.hpp"
+#include "coraii/detail/region/region_executor.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/dispatch.hpp>
@@ -22,9 +24,10 @@
 
 namespace coraii::detail {
 
-/// Room for one queued function, kept from setup until cleanup: leaving a scope then needs no memory.
+/// Room for one queued function, kept from setup until cleanup: then neither the end of a use nor that of a cleanup needs
+/// memory.
 struct reserved_memory {
-    alignas(std::max_align_t) std::byte bytes[128];
+    alignas(std::max_align_t) std::byte bytes[80];
 };
 
 template <class V>
@@ -50,6 +53,10 @@ struct reserved_allocator {
     reserved_memory* memory_;
 };
 
+/// True for an executor that can post. An `asio::any_completion_executor` cannot.
+template <class Executor>
+inline constexpr bool can_post = asio::can_require<Executor, asio::execution::blocking_t::never_t>::value;
+
 using io_executor = asio::io_context::executor_type;
 
 /// The io_context's executor that this is, or null. By far the most frequent, so it is asked for first.
@@ -72,7 +79,7 @@ bool runs_here(const Executor& its_executor) noexcept {
                   }) {
         return its_executor.running_in_this_thread();
     } else if constexpr (requires { its_executor.template target<int>(); }) {
-        const Executor& executor = outside_of_regions(its_executor);
+        const Executor& executor = without_region(its_executor);
         const auto target_runs_here = [&executor]<class Target>(std::type_identity<Target>) {
             const Target* target = executor.template target<Target>();
             return target != nullptr && target->running_in_this_thread();
@@ -96,7 +103,7 @@ void queue_reserved(const Target& target, reserved_memory& memory, F f) {
 }
 
 template <class Executor, class F>
-void execute_outside_of_regions(const Executor& executor, deliver how, reserved_memory& memory, F f) {
+void execute_on_base(const Executor& executor, deliver how, reserved_memory& memory, F f) {
     using pool = asio::thread_pool::executor_type;
     if (const auto* io = as_io_executor(executor)) {
         return queue_reserved(*io, memory, std::move(f));
@@ -109,11 +116,12 @@ void execute_outside_of_regions(const Executor& executor, deliver how, reserved_
                 return queue_reserved(*target, memory, std::move(f));
             }
         }
-        if (how == deliver::posted) {
-            asio::post(executor, std::move(f));
-        } else {
-            asio::dispatch(executor, std::move(f));
+        if constexpr (can_post<Executor>) {
+            if (how == deliver::posted) {
+                return asio::post(executor, std::move(f));
+            }
         }
+        asio::dispatch(executor, std::move(f));
     }
 }
 
@@ -126,16 +134,44 @@ void execute_reserved(const Executor& executor, deliver how, reserved_memory& me
     }
     if constexpr (std::same_as<Executor, asio::any_io_executor>) {
         if (const auto* inside = executor.template target<region_executor>()) {
-            return execute_outside_of_regions(inside->outside(), how, memory, inside->inside(std::move(f)));
+            return execute_on_base(inside->base(), how, memory, inside->inside(std::move(f)));
         }
     }
-    execute_outside_of_regions(executor, how, memory, std::move(f));
+    execute_on_base(executor, how, memory, std::move(f));
+}
+
+/// Code that one scope runs in place of another's: a setup begun by a setup, a cleanup begun by a cleanup. While one
+/// lives, the calling thread is one level deeper in it. What would go too deep is queued: the native stack is finite.
+class in_place {
+public:
+    in_place() noexcept { ++depth_; }
+    in_place(const in_place&) = delete;
+    in_place& operator=(const in_place&) = delete;
+    ~in_place() { --depth_; }
+
+    static bool too_deep() noexcept { return depth_ >= deepest; }
+
+private:
+    static constexpr unsigned deepest = 32;
+    inline static thread_local constinit unsigned depth_ = 0;
+};
+
+/// Calls `f` on `executor`, as code of the region that it may be of: at once if we are surely there.
+template <class Executor, class F>
+void dispatch_on(registry& scopes, const Executor& executor, F f) {
+    const current_origin there{scopes, origin_of(executor)};
+    if (runs_here(executor)) {
+        const in_place level;
+        std::move(f)();
+    } else {
+        asio::dispatch(executor, std::move(f));
+    }
 }
 
 /// Posts `f` past any strand, to the context itself where that is known.
 template <class Executor, class F>
 void post_to_context(const Executor& its_executor, F f) {
-    const Executor& executor = outside_of_regions(its_executor);
+    const Executor& executor = without_region(its_executor);
     if constexpr (requires { executor.get_inner_executor(); }) {
         post_to_context(executor.get_inner_executor(), std::move(f));
     } else if constexpr (requires { executor.template target<int>(); }) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_REGION_HPP
-#define CORAII_DETAIL_REGION_HPP
+#ifndef CORAII_DETAIL_REGION_REGION_HPP
+#define CORAII_DETAIL_REGION_REGION_HPP
 
-#include "coraii/detail/completion.hpp"
-#include "coraii/detail/place.hpp"
-#include "coraii/detail/recycler.hpp"
-#include "coraii/detail/registry.hpp"
-#include "coraii/detail/scope_record.hpp"
-#include "coraii/detail/waiter.hpp"
+// Where guards are dropped, and what runs there.
+
+#include "coraii/detail/context/code_origin.hpp"
+#include "coraii/detail/context/registry.hpp"
+#include "coraii/detail/context/registry_entry.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/coroutine/waiter.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution.hpp>
@@ -37,58 +38,61 @@ public:
 
     // ---- guards
 
-    /// The guard of `record` is dropped by the code that is running. Gives the region that is to clean it, or null.
-    static region* drop_here(scope_record& record, const registry& home) noexcept {
-        const place now = running_at::now();
-        for (scope_record* by = now.scope; by != nullptr; by = by->part_of_.get()) {
-            if (by->phase_.load() > scope_phase::open && by->region_ && by->region_->add(record, home, by)) {
+    /// The guard of `entry` is dropped by the code that is running. Gives the region that is to clean it, or null.
+    static region* drop_here(registry_entry& entry, registry& scopes) noexcept {
+        const code_origin now = current_origin::get(scopes);
+        if (now.inside == nullptr) {
+            return nullptr;
+        }
+        for (registry_entry* by = now.scope; by != nullptr; by = by->parent_scope_.get()) {
+            if (by->phase() > scope_phase::open && by->region_ && by->region_->add(entry, by)) {
                 return by->region_.get();
             }
         }
-        region* here = open_around(now.where);
-        while (here != nullptr && !here->add(record, home, nullptr)) {
+        region* here = open_around(now.inside);
+        while (here != nullptr && !here->add(entry, nullptr)) {
             here = open_around(here->outer_.get());
         }
         return here;
     }
 
-    /// True if the cleanup of `record` may begin. If not, `begin_cleanup` is called when it may.
-    bool is_turn_of(scope_record& record) noexcept {
+    /// True if the cleanup of `entry` may begin. If not, `begin_cleanup` is called when it may.
+    bool is_turn_of(registry_entry& entry) noexcept {
         const std::lock_guard lock{mutex_};
-        if (record.over_) {
+        if (entry.clean_) {
             return false;
         }
-        scope_record*& cleaning = those_with(record).cleaning;
+        registry_entry*& cleaning = siblings_of(entry).cleaning;
         if (cleaning == nullptr || abandoned_) {
-            cleaning = &record;
-            record.turn_ = true;
+            cleaning = &entry;
+            entry.has_turn_ = true;
         }
-        return record.turn_;
+        return entry.has_turn_;
     }
 
-    void cleanup_failed(scope_record& record, std::exception_ptr error) noexcept {
+    void cleanup_failed(registry_entry& entry, std::exception_ptr error) noexcept {
         std::exception_ptr first;
         {
             const std::lock_guard lock{mutex_};
             if (!error_ && !abandoned_) {
-                failed_.reset(&record);
+                failed_.reset(&entry);
                 error_ = std::move(error);
                 return;
             }
             first = error_;
         }
-        registry_->report({std::move(error), std::move(first), record.name_, record.where_});
+        registry_->reports.report({std::move(error), std::move(first), entry.name(), entry.where_});
     }
 
-    /// The cleanup of `record` is over: the next one begins, or the region is over.
-    void cleaned(scope_record& record, deliver how) {
+    /// The cleanup of `entry` is over: the next one begins, or the region is over.
+    void cleaned(registry_entry& entry, deliver how) {
         const boost::intrusive_ptr<region> alive{this};
         std::unique_lock lock{mutex_};
-        record.over_ = true;
-        const boost::intrusive_ptr<scope_record> gone{&record, false};  // counted by `add`
-        leave_place_to_dropped(record);
-        remove(record);
-        go_on(std::move(lock), how);
+        entry.clean_ = true;
+        const boost::intrusive_ptr<registry_entry> gone{&entry, false};  // counted by `add`
+        leave_place_to_dropped(entry);
+        remove(entry);
+        advance(std::move(lock), how);
     }
 
     // ---- the body
@@ -96,7 +100,7 @@ public:
     void body_ended() {
         std::unique_lock lock{mutex_};
         body_ended_ = true;
-        go_on(std::move(lock), deliver::dispatched);
+        advance(std::move(lock), deliver::dispatched);
     }
 
     /// It will not end: its coroutine is destroyed. What was dropped is cleaned as outside of regions; only the region
@@ -108,11 +112,11 @@ public:
         region* const around = open_around(outer_.get());
         if ((dropped_.first != nullptr || abandoned_inside_ != 0) && around != nullptr &&
             around->wait_for_abandoned()) {
-            waits_for_us_.reset(around);
+            outer_waits_.reset(around);
         }
-        go_on(std::move(lock), deliver::posted);
+        advance(std::move(lock), deliver::posted);
         report(nullptr);
-        when_over_.forget();
+        when_over_.cancel();
     }
 
     /// Takes the first error of a cleanup out.
@@ -125,10 +129,10 @@ public:
     /// Reports it: `earlier` is thrown instead.
     void report(const std::exception_ptr& earlier) noexcept {
         std::unique_lock lock{mutex_};
-        const boost::intrusive_ptr<scope_record> failed = failed_;
+        const boost::intrusive_ptr<registry_entry> failed = failed_;
         lock.unlock();
         if (failed) {
-            registry_->report({take_error(), earlier, failed->name_, failed->where_});
+            registry_->reports.report({take_error(), earlier, failed->name(), failed->where_});
         }
     }
 
@@ -137,6 +141,7 @@ public:
     // ---- what its executor needs
 
     const asio::any_io_executor& executor() const noexcept { return executor_; }
+    registry& scopes() const noexcept { return *registry_; }
 
     // Copies of its executor. Scopes that are long closed may refer to the region, and must not keep a context's executor.
     void executor_copied() noexcept {
@@ -186,94 +191,94 @@ private:
         return r;
     }
 
-    bool add(scope_record& record, const registry& home, scope_record* by) noexcept {
+    bool add(registry_entry& entry, registry_entry* by) noexcept {
         const std::lock_guard lock{mutex_};
-        if (registry_ != &home || (by != nullptr ? by->over_ : !open_.load())) {
+        if (by != nullptr ? by->clean_ : !open_.load()) {
             return false;
         }
-        intrusive_ptr_add_ref(&record);
-        record.dropped_by_ = by;
-        dropped_scopes& scopes = those_with(record);
-        record.dropped_before_ = scopes.last;
-        (scopes.last != nullptr ? scopes.last->dropped_next_ : scopes.first) = &record;
-        scopes.last = &record;
+        intrusive_ptr_add_ref(&entry);
+        entry.dropped_by_ = by;
+        dropped_scopes& scopes = siblings_of(entry);
+        entry.dropped_before_ = scopes.last;
+        (scopes.last != nullptr ? scopes.last->dropped_next_ : scopes.first) = &entry;
+        scopes.last = &entry;
         return true;
     }
 
-    void remove(scope_record& record) noexcept {
-        dropped_scopes& scopes = those_with(record);
-        scope_record* const before = std::exchange(record.dropped_before_, nullptr);
-        scope_record* const next = std::exchange(record.dropped_next_, nullptr);
+    void remove(registry_entry& entry) noexcept {
+        dropped_scopes& scopes = siblings_of(entry);
+        registry_entry* const before = std::exchange(entry.dropped_before_, nullptr);
+        registry_entry* const next = std::exchange(entry.dropped_next_, nullptr);
         (before != nullptr ? before->dropped_next_ : scopes.first) = next;
         (next != nullptr ? next->dropped_before_ : scopes.last) = before;
-        if (scopes.cleaning == &record) {
+        if (scopes.cleaning == &entry) {
             scopes.cleaning = nullptr;
         }
     }
 
     /// What its cleanup has dropped, and is not clean, comes where it was: so that what is held there lets others pass.
-    void leave_place_to_dropped(scope_record& record) noexcept {
-        const dropped_scopes inner = std::exchange(record.dropped_, {});
+    void leave_place_to_dropped(registry_entry& entry) noexcept {
+        const dropped_scopes inner = std::exchange(entry.dropped_, {});
         if (inner.first == nullptr) {
             return;
         }
-        for (scope_record* r = inner.first; r != nullptr; r = r->dropped_next_) {
-            r->dropped_by_ = record.dropped_by_;
+        for (registry_entry* r = inner.first; r != nullptr; r = r->dropped_next_) {
+            r->dropped_by_ = entry.dropped_by_;
         }
-        dropped_scopes& scopes = those_with(record);
-        scope_record* const next = record.dropped_next_;
+        dropped_scopes& scopes = siblings_of(entry);
+        registry_entry* const next = entry.dropped_next_;
         inner.last->dropped_next_ = next;
         (next != nullptr ? next->dropped_before_ : scopes.last) = inner.last;
-        record.dropped_next_ = inner.first;
-        inner.first->dropped_before_ = &record;
-        if (scopes.cleaning == &record) {
+        entry.dropped_next_ = inner.first;
+        inner.first->dropped_before_ = &entry;
+        if (scopes.cleaning == &entry) {
             scopes.cleaning = inner.cleaning;
         }
     }
 
-    dropped_scopes& those_with(scope_record& record) noexcept {
-        return record.dropped_by_ != nullptr ? record.dropped_by_->dropped_ : dropped_;
+    dropped_scopes& siblings_of(registry_entry& entry) noexcept {
+        return entry.dropped_by_ != nullptr ? entry.dropped_by_->dropped_ : dropped_;
     }
 
     /// Gives the turn to the first that nobody holds, where none has it.
-    scope_record* begin_turn() noexcept {
+    registry_entry* begin_turn() noexcept {
         dropped_scopes* scopes = &dropped_;
         while (scopes->cleaning != nullptr && !abandoned_) {
             scopes = &scopes->cleaning->dropped_;
         }
-        scope_record* r = scopes->first;
-        while (r != nullptr && (r->turn_ || r->holds_.load() != 0 || r->phase_.load() != scope_phase::open)) {
+        registry_entry* r = scopes->first;
+        while (r != nullptr && (r->has_turn_ || r->holds_.load() != 0 || r->phase() != scope_phase::open)) {
             r = r->dropped_next_;
         }
         if (r != nullptr) {
-            r->turn_ = true;
+            r->has_turn_ = true;
         }
         return scopes->cleaning = r;
     }
 
     /// Something has ended: the next cleanup begins, or all is over. Cleanups that do not wait follow one another here,
     /// not one inside another.
-    void go_on(std::unique_lock<std::mutex> lock, deliver how) {
-        if (std::exchange(going_on_, true)) {
+    void advance(std::unique_lock<std::mutex> lock, deliver how) {
+        if (std::exchange(advancing_, true)) {
             return;
         }
-        while (const boost::intrusive_ptr<scope_record> next{begin_turn()}) {
+        while (const boost::intrusive_ptr<registry_entry> next{begin_turn()}) {
             lock.unlock();
             next->begin_cleanup(how);
             lock.lock();
         }
-        going_on_ = false;
+        advancing_ = false;
         const bool clean = dropped_.first == nullptr && abandoned_inside_ == 0;
         const bool over = clean && body_ended_ && open_.exchange(false);
-        const boost::intrusive_ptr<region> around = clean ? std::move(waits_for_us_) : nullptr;
+        const boost::intrusive_ptr<region> around = clean ? std::move(outer_waits_) : nullptr;
         lock.unlock();
         if (around) {
             around->abandoned_is_over();
         }
         if (over && registry_->dying()) {
-            when_over_.forget();  // who waits is destroyed, and not resumed
+            when_over_.cancel();  // who waits is destroyed, and not resumed
         } else if (over) {
-            when_over_.happen(how);
+            when_over_.set(how);
         }
     }
 
@@ -285,7 +290,7 @@ private:
     void abandoned_is_over() {
         std::unique_lock lock{mutex_};
         --abandoned_inside_;
-        go_on(std::move(lock), deliver::posted);
+        advance(std::move(lock), deliver::posted);
     }
 
     friend void intrusive_ptr_add_ref(region* r) noexcept { r->references_.fetch_add(1, std::memory_order_relaxed); }
@@ -300,18 +305,18 @@ private:
     asio::any_io_executor executor_;
     registry* registry_;
     // Has what is dropped here when this one is over.
-    boost::intrusive_ptr<region> outer_{open_around(running_at::now().where)};
+    boost::intrusive_ptr<region> outer_{open_around(current_origin::get(*registry_).inside)};
 
     std::mutex mutex_;
     std::atomic<bool> open_{true};  // to guards; changed under the mutex
     bool body_ended_ = false;
     bool abandoned_ = false;
-    bool going_on_ = false;
+    bool advancing_ = false;
     dropped_scopes dropped_;  // by the body, and what it calls
-    boost::intrusive_ptr<region> waits_for_us_;  // an abandoned region
+    boost::intrusive_ptr<region> outer_waits_;  // an abandoned region
     unsigned abandoned_inside_ = 0;  // regions whose bodies were destroyed, and that are not clean
     std::exception_ptr error_;
-    boost::intrusive_ptr<scope_record> failed_;  // with it
+    boost::intrusive_ptr<registry_entry> failed_;  // with it
 
     std::mutex work_mutex_;
     std::atomic<unsigned> work_count_{0};

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_SIGNAL_HPP
-#define CORAII_DETAIL_SIGNAL_HPP
+#ifndef CORAII_DETAIL_COROUTINE_SIGNAL_HPP
+#define CORAII_DETAIL_COROUTINE_SIGNAL_HPP
 
-#include "coraii/detail/recycler.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
 
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/cancellation_type.hpp>
 
 #include <memory>
@@ -67,6 +69,47 @@ public:
 
 private:
     std::unique_ptr<handler_base> handler_;
+};
+
+/// Cancels a coroutine thread: through the state that it begins with, or through one that its coroutines have set since.
+class thread_signal {
+public:
+    /// The first state. It lets all types of a cancel pass.
+    asio::cancellation_state begin() {
+        return asio::cancellation_state{signal::slot{first_}, asio::enable_total_cancellation()};
+    }
+    asio::cancellation_slot slot() noexcept { return later_.slot(); }
+
+    /// True if the coroutines have set a state of their own.
+    bool was_replaced() noexcept { return later_.slot().has_handler(); }
+
+    void emit(asio::cancellation_type_t type) {
+        const bool was_emitting = std::exchange(emitting_, true);
+        if (was_replaced()) {
+            later_.emit(type);
+        } else {
+            first_.emit(type);
+        }
+        emitting_ = was_emitting;
+        if (over_) {
+            end();
+        }
+    }
+
+    /// The thread is over. What is still in the slots may refer to anything.
+    void end() {
+        over_ = true;
+        if (!emitting_) {
+            signal::slot{first_}.clear();
+            later_.slot().clear();
+        }
+    }
+
+private:
+    signal first_;
+    asio::cancellation_signal later_;  // takes no memory until then
+    bool emitting_ = false;  // a handler that is running may end the thread
+    bool over_ = false;
 };
 
 }  // namespace detail

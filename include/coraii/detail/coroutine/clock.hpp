@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#ifndef CORAII_DETAIL_CLOCK_HPP
-#define CORAII_DETAIL_CLOCK_HPP
+#ifndef CORAII_DETAIL_COROUTINE_CLOCK_HPP
+#define CORAII_DETAIL_COROUTINE_CLOCK_HPP
+
+#include "coraii/detail/coroutine/platform.hpp"
 
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/wait_traits.hpp>
@@ -10,7 +12,8 @@
 
 namespace coraii::detail {
 
-/// The clock of deadlines: the steady clock, or the virtual time that `coraii::testing` has given the calling thread.
+/// The clock of deadlines: the steady clock, or the virtual time that `coraii::testing` has given the calling thread. (In
+/// a plug-in that shares no symbols with the program, always the steady clock.)
 struct clock {
     using duration = std::chrono::steady_clock::duration;
     using rep = duration::rep;
@@ -22,7 +25,7 @@ struct clock {
         time_point now;
         std::optional<time_point> next;  // when Asio wants to be woken next
     };
-    inline static thread_local constinit virtual_time* of_thread = nullptr;
+    CORAII_VISIBLE inline static thread_local constinit virtual_time* of_thread = nullptr;
 
     static time_point now() noexcept {
         return of_thread != nullptr ? of_thread->now : time_point{std::chrono::steady_clock::now().time_since_epoch()};
@@ -44,9 +47,9 @@ struct boost::asio::wait_traits<coraii::detail::clock> {
         if (wait <= clock::duration::zero()) {
             return clock::duration::zero();
         }
-        const bool for_ever = wait > clock::time_point::max() - time->now;
-        time->next = for_ever ? clock::time_point::max() : time->now + wait;
-        return clock::duration::max();
+        const bool unbounded = wait > (clock::time_point::max)() - time->now;
+        time->next = unbounded ? (clock::time_point::max)() : time->now + wait;
+        return (clock::duration::max)();
     }
     static clock::duration to_wait_duration(const clock::time_point& at) noexcept {
         return to_wait_duration(at - clock::now());
