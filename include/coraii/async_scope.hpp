@@ -56,7 +56,8 @@ public:
         this->set_handle();
         scope_core<Executor>& scope = this->core();
         scope.where_ = where;
-        return async_scope<T, Executor>{unstarted_scope<Executor>{scope_ptr<Executor>{&scope}}};
+        scope.handed_out();
+        return async_scope<T, Executor>{unstarted_scope<Executor>{scope_ptr<Executor>{&scope, false}}};
     }
 
     template <class U>

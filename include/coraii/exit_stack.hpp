@@ -218,7 +218,7 @@ private:
         detail::scope_access::made_at(scope, where);
         detail::scope_use<Executor> use{detail::scope_access::claim(scope)};
         use->keeps_context_running_ = true;
-        use->begin_at_once(executor_);
+        use->begin_on_own_thread(executor_, false);
         use->rethrow_error();
         push(std::move(use));
     }

@@ -22,16 +22,16 @@ public:
     class epoch {
     public:
         constexpr epoch() = default;
-        bool is_now() const noexcept {
-            return counter_ != nullptr && counter_->load(std::memory_order_acquire) == at_;
-        }
+        bool is_now() const noexcept { return counter_->load(std::memory_order_acquire) == at_; }
 
     private:
         friend class module_cache;
         explicit epoch(const counter& c) noexcept : counter_{&c}, at_{c.load(std::memory_order_acquire)} {}
 
-        const counter* counter_ = nullptr;
-        std::uint64_t at_ = 0;
+        inline static constexpr counter never{0};
+
+        const counter* counter_ = &never;
+        std::uint64_t at_ = 1;
     };
 
     /// The calling module will remember the object. An epoch that is never now, if there is no memory for that.

@@ -16,6 +16,7 @@
 #include "coraii/scope_info.hpp"
 
 #include <boost/asio/execution_context.hpp>
+#include <boost/config.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <atomic>
@@ -42,27 +43,22 @@ public:
     ~registry() override { cached_in_.invalidate(); }
 
     static registry& of(asio::execution_context& context) {
-        cached& last = cached::last();
-        if (last.context != &context || !last.is_valid()) {
-            registry& found = asio::use_service<registry>(context);
-            last = {&context, &found, nullptr, found.cached_in_.remember()};
+        const remembered& last = remembered::last();
+        if (last.context == &context && last.epoch.is_now()) [[likely]] {
+            return *last.found;
         }
-        return *last.found;
+        registry& found = asio::use_service<registry>(context);
+        found.remember();
+        return found;
     }
 
     /// What this context keeps for the calling thread.
     thread_slot& here() noexcept {
-        cached& last = cached::last();
-        if (last.found == this && last.slot != nullptr && last.is_valid()) {
+        const remembered& last = remembered::last();
+        if (last.found == this && last.epoch.is_now()) [[likely]] {
             return *last.slot;
         }
-        thread_slot& slot = slots_.of_this_thread();
-        if (last.found != this || !last.is_valid()) {
-            last = {&context(), this, &slot, cached_in_.remember()};
-        } else {
-            last.slot = &slot;
-        }
-        return slot;
+        return remember();
     }
 
     void count(thread_slot::number thread_slot::* which) noexcept { here().count(which); }
@@ -161,19 +157,24 @@ public:
     external_waits waits;
 
 private:
-    struct cached {
-        asio::execution_context* context;
-        registry* found;
-        thread_slot* slot;  // null: not asked for yet
-        module_cache::epoch valid;
+    /// What the calling thread asked for last. Asio looks a service up under a mutex.
+    struct remembered {
+        asio::execution_context* context = nullptr;
+        registry* found = nullptr;
+        thread_slot* slot = nullptr;
+        module_cache::epoch epoch;
 
-        bool is_valid() const noexcept { return valid.is_now(); }
-
-        static cached& last() noexcept {
-            static thread_local constinit cached memory{nullptr, nullptr, nullptr, {}};
+        static remembered& last() noexcept {
+            static thread_local constinit remembered memory{};
             return memory;
         }
     };
+
+    BOOST_NOINLINE thread_slot& remember() noexcept {
+        thread_slot& slot = slots_.of_this_thread();
+        remembered::last() = {&context(), this, &slot, cached_in_.remember()};
+        return slot;
+    }
 
     // Now the context destroys the handlers it has, and with them coroutines, which leave their scopes, innermost first.
     // What nobody has left by then is cleaned afterwards. (Asio calls this twice for its own contexts: what the first

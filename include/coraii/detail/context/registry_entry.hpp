@@ -81,6 +81,11 @@ struct registry_entry {
         }
     }
 
+    /// For who knows that nobody else can change the count.
+    void drop_reference_unshared() noexcept {
+        references_.store(references_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    }
+
     bool has_references(unsigned n) const noexcept { return references_.load(std::memory_order_acquire) == n; }
 
     std::atomic<unsigned> holds_{1};
@@ -105,7 +110,7 @@ private:
     bool clean_ = false;  // as far as the region is concerned
 
     friend class registry;
-    std::atomic<unsigned> references_{1};  // its coroutine's
+    std::atomic<unsigned> references_{2};  // its coroutine's, and that of who has called the coroutine
     std::atomic<bool> listed_{false};
     static constexpr std::uint64_t not_opened = (std::numeric_limits<std::uint64_t>::max)();
     std::atomic<std::uint64_t> opened_as_{not_opened};  // the n-th of its context, about

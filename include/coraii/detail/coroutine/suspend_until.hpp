@@ -7,6 +7,7 @@
 #include <boost/asio/async_result.hpp>
 
 #include <coroutine>
+#include <optional>
 #include <utility>
 
 namespace coraii::detail {
@@ -37,24 +38,31 @@ struct suspend_until {
         using operation = simple_operation<Initiate>;
         using asio_awaiter = decltype(promise.shielded_transform(std::declval<operation&>()));
         struct awaiter {
+            Promise& promise;
             Ready ready;
             operation op;  // Asio's awaiter refers to it, so neither may move
-            asio_awaiter inner;
-            bool suspended = false;
+            std::optional<asio_awaiter> inner{};  // made only if it has to be
 
             bool await_ready() { return ready(); }
             void await_suspend(std::coroutine_handle<Promise> self) {
-                suspended = true;
-                inner.await_suspend(std::coroutine_handle<typename Promise::asio_base>::from_address(self.address()));
+                make_inner();
+                inner->await_suspend(std::coroutine_handle<typename Promise::asio_base>::from_address(self.address()));
             }
             void await_resume() {
-                if (suspended) {
-                    inner.await_resume();
+                if (inner) {
+                    inner->await_resume();
                 }
             }
 
-            awaiter(Promise& p, Ready&& r, Initiate&& i)
-                : ready{std::move(r)}, op{std::move(i)}, inner{p.shielded_transform(op)} {}
+            void make_inner() {
+                struct in_place {
+                    awaiter& self;
+                    operator asio_awaiter() const { return self.promise.shielded_transform(self.op); }
+                };
+                inner.emplace(in_place{*this});
+            }
+
+            awaiter(Promise& p, Ready&& r, Initiate&& i) : promise{p}, ready{std::move(r)}, op{std::move(i)} {}
             awaiter(const awaiter&) = delete;
             awaiter& operator=(const awaiter&) = delete;
         };

@@ -284,7 +284,7 @@ private:
 
     bool wait_for_abandoned() noexcept {
         const std::lock_guard lock{mutex_};
-        abandoned_inside_ += open_.load() ? 1 : 0;
+        abandoned_inside_ += open_.load() ? 1U : 0U;
         return open_.load();
     }
     void abandoned_is_over() {

@@ -88,9 +88,6 @@ public:
         return *settings_;
     }
 
-    /// For the one that is to begin it: false for every other.
-    bool claim_setup() noexcept { return moved(scope_state::made, scope_state::setting_up); }
-
     /// For who runs the cleanup in its own coroutine: true if nobody else holds the scope, so that it may begin.
     bool claim_cleanup_inline(exit_status status) noexcept {
         status_ = std::move(status);
@@ -135,9 +132,10 @@ protected:
     }
 
     void count_ended() noexcept {
-        registry_->count(&thread_slot::ended);
+        thread_slot& here = registry_->here();
+        here.count(&thread_slot::ended);
         if (status_.reason() == exit_reason::abandoned && !released_) {
-            registry_->count(&thread_slot::abandoned);
+            here.count(&thread_slot::abandoned);
         }
     }
 
@@ -171,7 +169,16 @@ protected:
         if (unwanted && !waited_) {
             background_ended(deliver::dispatched);
         }
-        waiter_.set();
+        tell_of_setup(deliver::dispatched);
+    }
+
+    /// Setup is over. In a dying context nobody can be told: who waits is destroyed.
+    void tell_of_setup(deliver how) {
+        if (registry_->dying()) {
+            waiter_.cancel();
+        } else {
+            waiter_.set(how);
+        }
     }
 
     /// Its coroutine was destroyed on the way, in the state `in`.

@@ -69,10 +69,22 @@ public:
 
     // ---- setup
 
+    /// For the one that is to begin it: false for every other.
+    bool claim_setup() noexcept {
+        if (unstarted_.load(std::memory_order_acquire) != 1) {
+            return moved(scope_state::made, scope_state::setting_up);
+        }
+        state_.store(scope_state::setting_up, std::memory_order_relaxed);  // nobody else knows of it
+        return true;
+    }
+
+    /// The coroutine's caller has it now.
+    void handed_out() noexcept { unstarted_.store(1, std::memory_order_relaxed); }
+
     // Of several who could begin it, the last to go without having done so destroys the coroutine.
     void add_unstarted() noexcept { unstarted_.fetch_add(1, std::memory_order_relaxed); }
     void drop_unstarted() noexcept {
-        if (unstarted_.fetch_sub(1, std::memory_order_acq_rel) == 1 &&
+        if ((unstarted_.load(std::memory_order_acquire) == 1 || unstarted_.fetch_sub(1, std::memory_order_acq_rel) == 1) &&
             moved(scope_state::made, scope_state::closed)) {
             destroy_coroutine();
         }
@@ -128,7 +140,7 @@ public:
     bool is_where_it_belongs() const noexcept { return executor_.runs_here() || registry_->dying(); }
 
     /// Its executor while it is not closed.
-    const Executor& get_executor() const noexcept { return executor_.get(); }
+    Executor get_executor() const { return executor_.get(); }
 
     // ---- the end of the use
 
@@ -203,7 +215,8 @@ public:
 
     /// Inline: the coroutine has ended, or its cleanup has.
     void inline_ended() noexcept {
-        const bool cleaned = state_.exchange(scope_state::closed) == scope_state::cleaning;
+        const bool cleaned = state() == scope_state::cleaning;
+        state_.store(scope_state::closed, std::memory_order_release);
         std::exception_ptr error = std::exchange(error_, nullptr);
         destroy_coroutine();
         if (cleaned) {
@@ -269,13 +282,20 @@ public:
     /// Its frame is gone. The memory is ours still.
     void frame_destroyed() noexcept {
         const scope_state now = state();
+        if (now == scope_state::made) {
+            drop_reference_unshared();  // its caller's: there was no memory for a parameter
+        }
         if (!inline_ && (is_setting_up() || now == scope_state::cleaning)) {
             launch starting = launch::starting;
             if (!launched_.compare_exchange_strong(starting, launch::dropped)) {
                 destroyed_on_the_way();
             }
         }
-        intrusive_ptr_release(static_cast<registry_entry*>(this));
+        if (inline_ && has_references(2)) {
+            drop_reference_unshared();  // nobody else can change a count of two: the other is the user's coroutine's
+        } else {
+            intrusive_ptr_release(static_cast<registry_entry*>(this));
+        }
     }
 
     bool is_inline() const noexcept { return inline_; }
@@ -376,27 +396,47 @@ private:
         const bool connected = cancel.slot().is_connected();
         coroutine_thread<Executor> thread{frame().get_return_object(), executor,
                                           connected ? signal_.slot() : asio::cancellation_slot{}, cancel};
-        const code_origin inside = executor_.may_be_in_a_region() ? origin_of(executor) : code_origin{};
-        const current_origin here{*registry_, inside.inside != nullptr ? inside : current_origin::get(*registry_)};
+        const current_region_origin here{*registry_,
+                                         executor_.may_be_in_a_region() ? origin_of(executor) : code_origin{}};
         const in_place level;
         thread.run();
     }
 
+    /// Calls `f` on the scope's executor; if that drops it, where it is dropped.
     void on_executor(void (*f)(scope_core&)) {
-        if (!executor_.runs_here() && !registry_->dying()) {
-            try {
-                return executor_.queue(deliver::posted, [self = scope_ptr<Executor>{this}, f] { f(*self); });
-            } catch (...) {  // no memory, on an executor that takes none from us
+        if (executor_.runs_here() || registry_->dying()) {
+            return f(*this);
+        }
+        try {
+            executor_.queue(deliver::posted, moved_on{scope_ptr<Executor>{this}, f});
+        } catch (...) {  // no memory, on an executor that takes none from us: it has been dropped
+        }
+    }
+
+    class moved_on {
+    public:
+        moved_on(scope_ptr<Executor> scope, void (*f)(scope_core&)) noexcept : scope_{std::move(scope)}, f_{f} {}
+        moved_on(moved_on&&) noexcept = default;
+        moved_on& operator=(moved_on&&) = delete;
+        ~moved_on() {
+            if (scope_) {
+                try {
+                    f_(*scope_);
+                } catch (...) { scope_->report(std::current_exception()); }
             }
         }
-        f(*this);
-    }
+        void operator()() { f_(*scope_ptr<Executor>{std::move(scope_)}); }
+
+    private:
+        scope_ptr<Executor> scope_;
+        void (*f_)(scope_core&);
+    };
 
     void opened() {
         const std::exception_ptr thrown = std::exchange(error_, nullptr);  // by an operation that was begun nevertheless
         count_opened();
         if (moved(scope_state::setting_up, scope_state::open)) {
-            waiter_.set(in_place::too_deep() ? deliver::posted : deliver::dispatched);
+            tell_of_setup(in_place::too_deep() ? deliver::posted : deliver::dispatched);
         } else {
             // Before we look who holds it: who drops the last hold looks at the state then.
             state_.store(scope_state::ended);
@@ -461,8 +501,7 @@ private:
     }
 
     void run_cleanup() {
-        const code_origin inside = region_ ? code_origin{region_.get(), this} : current_origin::get(*registry_);
-        const current_origin here{*registry_, inside};
+        const current_region_origin here{*registry_, {region_.get(), this}};
         for (scope_state from = state(); !moved(from, scope_state::cleaning); from = state()) {
             if (from < scope_state::open || from >= scope_state::cleaning) {
                 return;  // the context was faster
@@ -536,7 +575,7 @@ private:
     thread_signal signal_;
     boost::intrusive_ptr<cleanup_deadline<Executor>> deadline_;
     std::size_t block_size_;
-    std::atomic<unsigned> unstarted_{1};
+    std::atomic<unsigned> unstarted_{0};
     std::atomic<launch> launched_{launch::starting};
     bool inline_ = false;
 };
@@ -568,10 +607,7 @@ public:
 
     /// The scope, for the one that begins it; null for others.
     scope_ptr<Executor> claim() noexcept {
-        if (core_ && core_->claim_setup()) {
-            return std::move(core_);
-        }
-        return nullptr;
+        return core_ && core_->claim_setup() ? std::move(core_) : nullptr;
     }
 
 private:

@@ -14,6 +14,7 @@
 #include <boost/asio/require.hpp>
 
 #include <concepts>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -26,48 +27,79 @@ template <class Executor>
 class scope_executor {
     template <class E>
     using tracked = std::decay_t<typename asio::prefer_result<E, asio::execution::outstanding_work_t::tracked_t>::type>;
+    using tracked_io = tracked<io_executor>;
     static constexpr bool tracks_in_place = std::same_as<tracked<Executor>, Executor>;
 
 public:
+    scope_executor() noexcept {}
+    scope_executor(const scope_executor&) = delete;
+    scope_executor& operator=(const scope_executor&) = delete;
+    ~scope_executor() { end(); }
+
     void begin(const Executor& executor) {
-        executor_.emplace(executor);
-        io_ = as_io_executor(*executor_);
+        end();
+        if (const io_executor* const io = as_io_executor(executor)) {
+            ::new (static_cast<void*>(&io_)) io_executor{*io};
+            kind_ = kind::io;
+        } else {
+            ::new (static_cast<void*>(&other_)) Executor{executor};
+            kind_ = kind::other;
+        }
     }
 
-    const Executor& get() const noexcept { return *executor_; }
-    asio::execution_context& context() const {
-        return io_ != nullptr ? io_->context() : asio::query(*executor_, asio::execution::context);
+    /// An executor that tracks no work, but for those of the user's own that are of one type whether they do or not.
+    Executor get() const {
+        if constexpr (std::constructible_from<Executor, io_executor>) {
+            if (const std::optional<io_executor> io = as_io()) {
+                return Executor{*io};
+            }
+        }
+        return other_;
     }
-    bool may_be_in_a_region() const noexcept { return io_ == nullptr; }
+
+    asio::execution_context& context() const {
+        if (const std::optional<io_executor> io = as_io()) {
+            return asio::query(*io, asio::execution::context);
+        }
+        return asio::query(other_, asio::execution::context);
+    }
+    bool may_be_in_a_region() const noexcept { return kind_ == kind::other; }
 
     /// True only if the calling function surely runs there: any code may have gone to another executor meanwhile.
     bool runs_here() const noexcept {
-        return io_ != nullptr ? io_->running_in_this_thread() : detail::runs_here(*executor_);
+        switch (kind_) {
+            case kind::io: return io_.running_in_this_thread();
+            case kind::tracked_io: return tracked_io_.running_in_this_thread();
+            case kind::other: return detail::runs_here(other_);
+            case kind::none: break;
+        }
+        return false;
     }
 
     /// Errors: a large executor may take memory.
     void track_work() {
         constexpr auto work = asio::execution::outstanding_work.tracked;
-        if (tracks_work_ || !executor_) {
-            return;
+        if (kind_ == kind::io) {
+            const io_executor io = io_;
+            ::new (static_cast<void*>(&tracked_io_)) tracked_io{asio::require(io, work)};
+            kind_ = kind::tracked_io;
+        } else if (kind_ == kind::other && !tracks_work_) {
+            if constexpr (tracks_in_place) {
+                other_ = asio::prefer(other_, work);
+            } else {
+                work_.emplace(asio::prefer(other_, work));
+            }
+            tracks_work_ = true;
         }
-        if (io_ != nullptr) {
-            io_work_.emplace(asio::require(*io_, work));
-        } else if constexpr (tracks_in_place) {
-            executor_ = asio::prefer(*executor_, work);
-        } else {
-            work_.emplace(asio::prefer(*executor_, work));
-        }
-        tracks_work_ = true;
     }
 
     /// Queues `f` there: in memory of ours, if the executor takes any.
     template <class F>
     void queue(deliver how, F f) {
-        if (io_ != nullptr) {
-            queue_reserved(*io_, memory_, std::move(f));
-        } else {
-            const Executor executor = *executor_;  // a copy: the scope may be closed before execute returns
+        if (const std::optional<io_executor> io = as_io()) {
+            queue_reserved(*io, memory_, std::move(f));
+        } else if (kind_ == kind::other) {
+            const Executor executor = other_;  // a copy: the scope may be closed before execute returns
             execute_reserved(executor, how, memory_, std::move(f));
         }
     }
@@ -85,19 +117,41 @@ public:
 
     /// A guard or a hold may outlive the context, but an executor must not.
     void end() noexcept {
-        io_ = nullptr;
-        io_work_.reset();
-        if constexpr (!tracks_in_place) {
-            work_.reset();
+        switch (std::exchange(kind_, kind::none)) {
+            case kind::tracked_io: return tracked_io_.~tracked_io();
+            case kind::other:
+                other_.~Executor();
+                if constexpr (!tracks_in_place) {
+                    work_.reset();
+                }
+                tracks_work_ = false;
+                return;
+            case kind::io:
+            case kind::none: break;
         }
-        executor_.reset();
     }
 
 private:
-    std::optional<Executor> executor_;
-    const io_executor* io_ = nullptr;  // the same, if it is one: asking takes time
-    std::optional<tracked<io_executor>> io_work_;
+    // An io_context's own is by far the most frequent, and is kept as it is: the others' type takes time to ask and copy.
+    enum class kind : unsigned char { none, io, tracked_io, other };
+
+    std::optional<io_executor> as_io() const noexcept {
+        if (kind_ == kind::io) {
+            return io_;
+        }
+        if (kind_ == kind::tracked_io) {
+            return asio::require(tracked_io_, asio::execution::outstanding_work.untracked);
+        }
+        return std::nullopt;
+    }
+
+    union {
+        io_executor io_;
+        tracked_io tracked_io_;
+        Executor other_;
+    };
     [[no_unique_address]] std::conditional_t<tracks_in_place, nothing, std::optional<tracked<Executor>>> work_;
+    kind kind_ = kind::none;
     bool tracks_work_ = false;
     reserved_memory memory_;
 };
