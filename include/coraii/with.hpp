@@ -29,9 +29,12 @@ template <class Executor>
 struct use_in_with {
     scope_core<Executor>& scope;
     bool is_inline;
+    bool& suspended;  // since we last knew that we are on the executor
+    const bool had_suspended = std::exchange(suspended, false);
     bool over = false;
 
     ~use_in_with() {
+        suspended |= had_suspended;
         if (over) {
             return;
         }
@@ -74,20 +77,23 @@ template <class R, class T, class Executor, class Body>
 asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unstarted, Body body) {
     const scope_ptr<Executor> scope = scope_access::claim(unstarted);
     const bool is_inline = co_await begin_inline<Executor>{*scope};
-    use_in_with<Executor> use{*scope, is_inline};
+    use_in_with<Executor> use{*scope, is_inline, co_await watch_suspension{}};
     if (is_inline) {
+        co_await go_back(*scope, use.had_suspended);
         co_await run_inline<Executor>{*scope};
         if (scope->state() != scope_state::open) {
+            co_await go_back(*scope, use.suspended);
             scope->inline_ended();
             use.over = true;
+            scope->rethrow_error();
         }
+        co_await go_back(*scope, use.suspended);
     } else {
         const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
         const Executor executor = co_await asio::this_coro::executor;
         co_await set_up(*scope, executor, caller);
+        scope->rethrow_error();
     }
-    scope->rethrow_error();
-    co_await go_back(*scope);  // setup may have ended elsewhere
 
     pending_result<R> result;
     std::exception_ptr error;
@@ -110,13 +116,13 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unst
         why = exit_status{cancelled ? exit_reason::cancelled : exit_reason::failed, error};
     }
     if (is_inline) {
-        co_await go_back(*scope);
+        co_await go_back(*scope, use.suspended);
         if (!scope->claim_cleanup_inline(std::move(why))) {
             co_await suspend_until{[] { return false; },
                                    [&scope](auto handler) { scope->wait_until_unheld(std::move(handler)); }};
         }
         co_await run_inline<Executor>{*scope};
-        co_await go_back(*scope);
+        co_await go_back(*scope, use.suspended);
         scope->inline_ended();
     } else {
         co_await end_use(*scope, std::move(why));

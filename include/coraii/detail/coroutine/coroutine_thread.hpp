@@ -57,6 +57,14 @@ bool& has_suspended(Frame& frame) noexcept {
     return frame.asio_base::await_transform(asio::detail::awaitable_thread_has_context_switched{}).await_resume();
 }
 
+/// `bool& suspended = co_await watch_suspension{};` refers to that flag of the calling coroutine's thread.
+struct watch_suspension {
+    template <class Promise>
+    auto await_in(Promise& promise) const noexcept {
+        return promise.asio_base::await_transform(asio::detail::awaitable_thread_has_context_switched{});
+    }
+};
+
 }  // namespace coraii::detail
 
 #endif

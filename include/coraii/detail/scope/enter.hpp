@@ -125,10 +125,11 @@ auto end_use(scope_core<Executor>& scope, exit_status status) {
         }};
 }
 
-/// `co_await go_back(scope)`: to the scope's executor, where setup or body have gone to another.
+/// `co_await go_back(scope, suspended)`: to the scope's executor, unless the coroutine has not `suspended` since it was there.
+/// Posted, not dispatched: an executor that calls at once would go one level deeper each time.
 template <class Executor>
-auto go_back(scope_core<Executor>& scope) {
-    return suspend_until{[&scope] { return scope.is_where_it_belongs(); },
+auto go_back(scope_core<Executor>& scope, bool suspended) {
+    return suspend_until{[&scope, suspended] { return !suspended || scope.is_where_it_belongs(); },
                          [](auto handler) { asio::post(std::move(handler)); }};
 }
 

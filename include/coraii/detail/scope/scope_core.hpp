@@ -407,10 +407,7 @@ private:
         if (executor_.runs_here() || registry_->dying()) {
             return f(*this);
         }
-        try {
-            executor_.queue(deliver::posted, moved_on{scope_ptr<Executor>{this}, f});
-        } catch (...) {  // no memory, on an executor that takes none from us: it has been dropped
-        }
+        executor_.queue(deliver::dispatched, moved_on{scope_ptr<Executor>{this}, f});
     }
 
     class moved_on {
