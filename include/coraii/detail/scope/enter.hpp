@@ -81,13 +81,19 @@ void start_scope(Handler handler, const Executor& executor, unstarted_scope<Exec
     }
     scope->keeps_context_running_ = true;
     const bool cancellable = asio::get_associated_cancellation_slot(handler).is_connected();
-    wait_for_setup(*scope, executor, std::move(handler), [](Handler&& waiting, scope_core<Executor>& opened) {
+    const auto bind = [](Handler&& waiting, scope_core<Executor>& opened) {
         std::exception_ptr error = std::exchange(opened.error_, nullptr);
         Guard guard = error ? Guard{} : guard_access::make<Guard>(scope_use<Executor>{scope_ptr<Executor>{&opened}});
         return [waiting = std::move(waiting), error = std::move(error), guard = std::move(guard)]() mutable {
             std::move(waiting)(std::move(error), std::move(guard));
         };
-    });
+    };
+    try {
+        wait_for_setup(*scope, executor, std::move(handler), bind);
+    } catch (...) {
+        scope->cannot_begin();
+        throw;
+    }
     scope->begin_on_own_thread(executor, cancellable);
     scope->waiter_.arm();
 }

@@ -105,6 +105,12 @@ public:
     /// The same for a setup of the library's own that waits for nothing, and may run here, wherever that is.
     void begin_at_once(const Executor& executor) { begin_thread(executor, false, true); }
 
+    /// Setup was claimed, and there is no memory to begin it.
+    void cannot_begin() noexcept {
+        state_.store(scope_state::closed);
+        destroy_coroutine();
+    }
+
     bool can_run_inline() const noexcept {
         return std::same_as<Executor, asio::any_io_executor> && (!settings_ || settings_->cleanup_timeout.count() == 0);
     }
@@ -313,8 +319,7 @@ private:
             executor_.begin(executor);
             registry_ = &registry::of(executor_.context());
         } catch (...) {
-            state_.store(scope_state::closed);
-            destroy_coroutine();
+            cannot_begin();
             throw;
         }
         if (registry_->tracking()) {
