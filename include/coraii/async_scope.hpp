@@ -2,6 +2,8 @@
 #ifndef CORAII_ASYNC_SCOPE_HPP
 #define CORAII_ASYNC_SCOPE_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/region/completion.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_CORAII_HPP
 #define CORAII_CORAII_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 /// Everything that needs nothing but Boost, but for `coraii/file.hpp`, which costs as much to compile as all of this, and
 /// `coraii/testing.hpp`, which is for tests.
 

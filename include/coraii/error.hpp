@@ -2,6 +2,8 @@
 #ifndef CORAII_ERROR_HPP
 #define CORAII_ERROR_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include <boost/system/error_category.hpp>
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
@@ -43,6 +45,10 @@ enum class errc {
 
 /// The category of `errc`, named "coraii".
 inline const boost::system::error_category& error_category() noexcept {
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"  // Boost's class is made to have none
+#endif
     class category final : public boost::system::error_category {
     public:
         constexpr category() : boost::system::error_category(0x636f'7261'6969'0001ULL) {}
@@ -73,6 +79,9 @@ inline const boost::system::error_category& error_category() noexcept {
             return "unknown coraii error";
         }
     };
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
     static const category instance;
     return instance;
 }

@@ -2,10 +2,13 @@
 #ifndef CORAII_EXIT_STACK_HPP
 #define CORAII_EXIT_STACK_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/scope/enter.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/detail/scope/scope_use.hpp"
@@ -35,6 +38,16 @@ namespace detail {
 
 template <class Executor>
 using scope_stack = std::vector<scope_use<Executor>, recycling_allocator<scope_use<Executor>>>;
+
+/// Scopes on their way to be closed. Move-only, as a vector of them does not say of itself.
+template <class Executor>
+struct scopes_to_close {
+    explicit scopes_to_close(scope_stack<Executor> s) noexcept : scopes{std::move(s)} {}
+    scopes_to_close(scopes_to_close&&) noexcept = default;
+    scopes_to_close& operator=(scopes_to_close&&) = delete;
+
+    scope_stack<Executor> scopes;
+};
 
 /// Owns the scopes, or refers to a stack's, so that it can be there before they are.
 template <class Executor, class Scopes, class Status>
@@ -172,7 +185,15 @@ public:
     [[nodiscard]] asio::awaitable<void, Executor> close(exit_status status) { return close_here(std::move(status)); }
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(exit_status status, Token&& token) {
-        return asio::co_spawn(executor_, close_here(std::move(status)), std::forward<Token>(token));
+        auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scopes_to_close<Executor> closed,
+                                 exit_status why) {
+            auto closing = detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
+                detail::own_frame{}, std::move(closed.scopes), std::move(why));
+            asio::co_spawn(executor, std::move(closing), std::forward<decltype(handler)>(handler));
+        };
+        return asio::async_initiate<Token, void(std::exception_ptr)>(
+            detail::initiation{executor_, close_and_tell}, token,
+            detail::scopes_to_close<Executor>{std::exchange(scopes_, {})}, std::move(status));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }

@@ -2,6 +2,8 @@
 #ifndef CORAII_EXIT_STATUS_HPP
 #define CORAII_EXIT_STATUS_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include <cstdint>
 #include <exception>
 #include <utility>

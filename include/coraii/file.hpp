@@ -2,6 +2,8 @@
 #ifndef CORAII_FILE_HPP
 #define CORAII_FILE_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 /// Files that are closed, replaced and locked properly. For POSIX systems.
 
 #include "coraii/async_scope.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_GUARD_HPP
 #define CORAII_GUARD_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/detail/context/registry_entry.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/waiter.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_JOINED_HPP
 #define CORAII_JOINED_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/coroutine_thread.hpp"
 #include "coraii/detail/coroutine/frame.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_POOL_HPP
 #define CORAII_POOL_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 /// A pool of resources: guards of scopes, lent as scopes.
 
 #include "coraii/async_scope.hpp"

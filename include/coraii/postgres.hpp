@@ -2,6 +2,8 @@
 #ifndef CORAII_POSTGRES_HPP
 #define CORAII_POSTGRES_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 /// PostgreSQL connections as scopes. Needs libpq 14 or later; link it, or CMake's `coraii::postgres`.
 
 #include "coraii/async_scope.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_SCOPE_INFO_HPP
 #define CORAII_SCOPE_INFO_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

@@ -2,6 +2,8 @@
 #ifndef CORAII_SCOPES_HPP
 #define CORAII_SCOPES_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/detail/context/registry.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/scope_info.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_SESSION_HPP
 #define CORAII_SESSION_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 /// Database sessions and transactions, on any connection that models `sql_connection`: see sqlite.hpp and postgres.hpp.
 
 #include "coraii/session/connection.hpp"

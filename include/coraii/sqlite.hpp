@@ -2,6 +2,8 @@
 #ifndef CORAII_SQLITE_HPP
 #define CORAII_SQLITE_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 /// SQLite connections as scopes. Needs SQLite 3.37 or later; link it, or CMake's `coraii::sqlite`.
 
 #include "coraii/async_scope.hpp"

@@ -4,6 +4,8 @@
 #ifndef CORAII_TESTING_HPP
 #define CORAII_TESTING_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/testing/allocations.hpp"
 #include "coraii/testing/fault.hpp"
 #include "coraii/testing/probe.hpp"

@@ -2,6 +2,8 @@
 #ifndef CORAII_WITH_HPP
 #define CORAII_WITH_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"

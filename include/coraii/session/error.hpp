@@ -61,6 +61,10 @@ enum class sql_errc {
 
 /// The category of `sql_errc`, named "coraii.sql".
 inline const boost::system::error_category& sql_category() noexcept {
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"  // Boost's class is made to have none
+#endif
     class category final : public boost::system::error_category {
     public:
         constexpr category() : boost::system::error_category(0x636f'7261'6969'0002ULL) {}
@@ -95,6 +99,9 @@ inline const boost::system::error_category& sql_category() noexcept {
             return "unknown coraii.sql error";
         }
     };
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
     static const category instance;
     return instance;
 }

@@ -137,6 +137,7 @@ public:
     void reserve(std::size_t rows) { values_.reserve(rows * columns_.size()); }
     /// Row by row, column by column.
     void add(sql_value value) { values_.push_back(std::move(value)); }
+    void add_null() { values_.emplace_back(); }
     void set_affected(std::uint64_t count) noexcept { affected_ = count; }
     /// Keeps the columns.
     void clear() noexcept { values_.clear(); }

@@ -13,7 +13,7 @@ struct external_wait : std::enable_shared_from_this<external_wait> {
     virtual void cancel() noexcept = 0;
 
 protected:
-    ~external_wait() = default;
+    virtual ~external_wait() = default;
 
 private:
     friend class external_waits;

@@ -55,11 +55,11 @@ struct suspend_until {
             }
 
             void make_inner() {
-                struct in_place {
+                struct made_in_place {
                     awaiter& self;
                     operator asio_awaiter() const { return self.promise.shielded_transform(self.op); }
                 };
-                inner.emplace(in_place{*this});
+                inner.emplace(made_in_place{*this});
             }
 
             awaiter(Promise& p, Ready&& r, Initiate&& i) : promise{p}, ready{std::move(r)}, op{std::move(i)} {}

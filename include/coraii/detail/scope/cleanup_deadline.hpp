@@ -5,9 +5,12 @@
 #include "coraii/detail/coroutine/clock.hpp"
 #include "coraii/detail/coroutine/recycler.hpp"
 
+#include <boost/asio/error.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
+#include <boost/system/system_error.hpp>
 
+#include <exception>
 #include <utility>
 
 namespace coraii::detail {
@@ -47,6 +50,18 @@ private:
     bool expired_ = false;
     bool ended_ = false;
 };
+
+/// False if a cleanup that was cancelled has failed by itself.
+inline bool is_only_of_the_cancel(const std::exception_ptr& error) noexcept {
+    if (!error) {
+        return true;
+    }
+    try {
+        std::rethrow_exception(error);
+    } catch (const boost::system::system_error& e) {
+        return e.code() == boost::asio::error::operation_aborted;
+    } catch (...) { return false; }
+}
 
 }  // namespace coraii::detail
 

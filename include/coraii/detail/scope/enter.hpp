@@ -98,15 +98,14 @@ void start_scope(Handler handler, const Executor& executor, unstarted_scope<Exec
     scope->waiter_.arm();
 }
 
-/// `co_await set_up(scope, executor, caller)`: setup on a thread of its own. Does not suspend if setup does not. The caller has
-/// claimed setup; the error is then in `error_`.
+/// `co_await set_up(scope, executor, caller)`: setup on a thread of its own. Does not suspend if setup does not, and we are on
+/// `executor`. The caller has claimed setup; the error is then in `error_`.
 template <class Executor>
 auto set_up(scope_core<Executor>& scope, const Executor& executor, asio::cancellation_state caller) {
     const auto before = caller.cancelled();
     return suspend_until{
         [&scope, &executor, caller] {
-            scope.begin_on_own_thread(executor, caller.slot().is_connected());
-            return scope.waiter_.is_set();
+            return scope.begin_on_own_thread(executor, caller.slot().is_connected()) && scope.waiter_.is_set();
         },
         [&scope, &executor, caller, before](auto handler) {
             wait_for_setup(scope, executor, std::move(handler), [](auto waiting, scope_core<Executor>&) { return waiting; });
@@ -117,13 +116,14 @@ auto set_up(scope_core<Executor>& scope, const Executor& executor, asio::cancell
         }};
 }
 
-/// `co_await end_use(scope, status)`: waits for the cleanup. Does not suspend if that does not. The cleanup's error is then
-/// in `error_`, unless `status` carries one.
+/// `co_await end_use(scope, status)`: waits for the cleanup. Does not suspend if that does not, and we are on the scope's
+/// executor. The cleanup's error is then in `error_`, unless `status` carries one.
 template <class Executor>
 auto end_use(scope_core<Executor>& scope, exit_status status) {
     return suspend_until{
         [&scope, status = std::move(status)]() mutable {
-            return !scope.end_use(std::move(status), true) || scope.waiter_.is_set();
+            const use_end end = scope.end_use(std::move(status), true);
+            return end == use_end::over || (end == use_end::here && scope.waiter_.is_set());
         },
         [&scope](auto handler) {
             scope.waiter_.complete_with(resume(scope.scopes(), std::move(handler)));
@@ -203,7 +203,7 @@ void close_use_and_tell(Handler&& handler, const Executor& executor, scope_use<E
         }
     });
     const scope_ptr<Executor> scope = use.take();  // not before: what threw so far has dropped the guard
-    if (!scope->end_use(std::move(status), true)) {
+    if (scope->end_use(std::move(status), true) == use_end::over) {
         scope->waiter_.set();
     }
     scope->waiter_.arm();

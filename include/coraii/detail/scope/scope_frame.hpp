@@ -43,7 +43,7 @@ public:
 
             bool await_ready() const noexcept { return false; }
             void await_suspend(std::coroutine_handle<>) const noexcept {
-                frame.template give_control_back<&core_type::ended>();
+                frame.template give_control_back<&scope_coroutine<Executor>::ended>();
             }
             void await_resume() const noexcept {}
         };
@@ -59,11 +59,11 @@ protected:
         if (core().is_inline()) {
             core().paused_inline();
         }
-        give_control_back<&core_type::paused>();
+        give_control_back<&scope_coroutine<Executor>::paused>();
     }
 
     /// On a thread of its own, `Tell` is called when the coroutine is suspended.
-    template <void (core_type::*Tell)(bool)>
+    template <void (scope_coroutine<Executor>::*Tell)(bool)>
     void give_control_back() noexcept {
         core_type& scope = core();
         if (scope.is_inline()) {
@@ -85,7 +85,7 @@ protected:
     void set_handle() noexcept { this->coro_ = std::coroutine_handle<asio_base>::from_promise(*this); }
 
 private:
-    template <void (core_type::*Tell)(bool), bool Stayed>
+    template <void (scope_coroutine<Executor>::*Tell)(bool), bool Stayed>
     static void tell(void* scope) {
         (static_cast<core_type*>(scope)->*Tell)(Stayed);
     }

@@ -155,7 +155,7 @@ void pool_state<T, Executor>::clean(place p) noexcept {
     using told = cleaned_place<T, Executor>;
     static_assert(unique_function<deliver>::fits<told>, "there may be no memory left to wait in");
     scope->waiter_.complete_with(told{self(), p, scope.get()});
-    if (!scope->end_use({p->broken ? exit_reason::failed : exit_reason::completed}, true)) {
+    if (scope->end_use({p->broken ? exit_reason::failed : exit_reason::completed}, true) == use_end::over) {
         scope->waiter_.set();  // the context has cleaned it
     }
     scope->waiter_.arm();
@@ -256,7 +256,7 @@ auto pool_state<T, Executor>::settle(place p) noexcept -> step {
     const auto now = clock::now();
     p->due = (clock::time_point::max)();
     p->stop = nullptr;
-    counts_.discarded += p->broken ? 1 : 0;
+    counts_.discarded += p->broken ? 1U : 0U;
     if (p->broken || closed_ || now >= p->expires || lasting() > max_size_) {
         move(p, pool_phase::doomed);
         return {};
@@ -269,7 +269,7 @@ auto pool_state<T, Executor>::settle(place p) noexcept -> step {
         return lend_to_next(p);
     }
     move(p, pool_phase::idle);
-    arm(std::min(p->expires, idle_until(*p)));
+    arm((std::min)(p->expires, idle_until(*p)));
     return {};
 }
 

@@ -165,7 +165,7 @@ inline void pg_add_rows(const PGresult* result, sql_rows& to) {
     for (int row = 0; row < rows; ++row) {
         for (int i = 0; i < columns; ++i) {
             if (PQgetisnull(result, row, i) != 0) {
-                to.add({});
+                to.add_null();
                 continue;
             }
             const char* data = PQgetvalue(result, row, i);

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_DETAIL_SCOPE_SCOPE_COROUTINE_HPP
+#define CORAII_DETAIL_SCOPE_SCOPE_COROUTINE_HPP
+
+#include "coraii/detail/context/code_origin.hpp"
+#include "coraii/detail/coroutine/coroutine_thread.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/coroutine/signal.hpp"
+#include "coraii/detail/region/execute.hpp"
+#include "coraii/detail/region/region_executor.hpp"
+#include "coraii/detail/scope/cleanup_deadline.hpp"
+#include "coraii/detail/scope/lifecycle.hpp"
+#include "coraii/detail/scope/scope_executor.hpp"
+#include "coraii/error.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/config.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <atomic>
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <utility>
+
+namespace coraii::detail {
+
+template <class Executor>
+class scope_core;
+template <class Executor>
+using scope_ptr = boost::intrusive_ptr<scope_core<Executor>>;
+
+/// The coroutine of a scope, and where it runs. It runs setup, pauses at its `co_yield`, and runs the cleanup when it is
+/// resumed. Its frame is in the same block of memory, behind the scope (scope_frame.hpp allocates both).
+///
+/// It runs in one of two ways. On a coroutine thread of its own: then a cancel of the user does not reach the cleanup. Or
+/// inline: `with` awaits it as a child of its own coroutine, twice; it does so where nobody can cancel that.
+/// Setup and cleanup may each go to another executor; what follows goes back first.
+template <class Executor>
+class scope_coroutine : public scope_lifecycle {
+    using core_type = scope_core<Executor>;
+
+public:
+    explicit scope_coroutine(std::size_t block_size) noexcept : block_size_{block_size} {}
+
+    // ---- the coroutine, in the same block
+
+    static constexpr std::size_t frame_offset() noexcept {
+        constexpr std::size_t alignment = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+        return (sizeof(scope_core<Executor>) + alignment - 1) / alignment * alignment;
+    }
+    static scope_core<Executor>& of_frame(void* frame) noexcept {
+        return *static_cast<scope_core<Executor>*>(static_cast<void*>(static_cast<std::byte*>(frame) - frame_offset()));
+    }
+    thread_frame<Executor>& frame() noexcept {
+        void* const address = static_cast<std::byte*>(static_cast<void*>(&self())) + frame_offset();
+        return std::coroutine_handle<thread_frame<Executor>>::from_address(address).promise();
+    }
+
+    /// Not inlined: a compiler that sees where a frame is destroyed may put it on the stack, and not ask us for memory.
+    BOOST_NOINLINE void destroy_coroutine() noexcept { frame().destroy(); }
+
+    // ---- who begins it
+
+    /// Inline. The caller has claimed setup, and awaits the coroutine.
+    void begin_inline(const Executor& executor) {
+        inline_ = true;
+        begin(executor);
+    }
+
+    /// On a thread of its own, to which a cancel reaches if it is `cancellable`. The caller has claimed setup, and has set
+    /// the waiter's completion, or asks whether the waiter is set afterwards.
+    /// True if it has begun before this returns: then we are on its executor.
+    bool begin_on_own_thread(const Executor& executor, bool cancellable) {
+        return begin_thread(executor, cancellable, false);
+    }
+
+    /// The same for a setup of the library's own that waits for nothing, and may run here, wherever that is.
+    void begin_at_once(const Executor& executor) { begin_thread(executor, false, true); }
+
+    /// Setup was claimed, and there is no memory to begin it.
+    void cannot_begin() noexcept {
+        state_.store(scope_state::closed);
+        destroy_coroutine();
+    }
+
+    bool can_run_inline() const noexcept {
+        return std::same_as<Executor, asio::any_io_executor> && (!settings_ || settings_->cleanup_timeout.count() == 0);
+    }
+
+    registry& scopes() const noexcept { return *registry_; }
+
+    /// False if the calling coroutine has gone to another executor, and can go back.
+    bool is_where_it_belongs() const noexcept { return executor_.runs_here() || registry_->dying(); }
+
+    /// Its executor while it is not closed.
+    Executor get_executor() const { return executor_.get(); }
+
+    /// Inline: the coroutine has ended, or its cleanup has.
+    void inline_ended() noexcept {
+        const bool cleaned = state() == scope_state::cleaning;
+        state_.store(scope_state::closed, std::memory_order_release);
+        std::exception_ptr error = std::exchange(error_, nullptr);
+        destroy_coroutine();
+        if (cleaned) {
+            inline_cleanup_ended(std::move(error));
+        } else {
+            end();
+            error_ = error ? std::move(error) : make_error(errc::no_value);
+        }
+    }
+
+    // ---- what its coroutine tells
+
+    // On a thread of its own, setup or cleanup is over. `stayed`: it ran without suspending, so it ends where it was begun;
+    // else it may end anywhere, and what follows is done on the scope's executor.
+    void paused(bool stayed) { stayed ? opened() : on_executor([](core_type& scope) { scope.opened(); }); }
+    void ended(bool stayed) { stayed ? thread_ended() : on_executor([](core_type& scope) { scope.thread_ended(); }); }
+
+    void paused_inline() noexcept {
+        count_opened();
+        state_.store(scope_state::open, std::memory_order_release);
+    }
+
+    /// Its frame is gone. The memory is ours still.
+    void frame_destroyed() noexcept {
+        const scope_state now = state();
+        if (now == scope_state::made) {
+            drop_reference_unshared();  // its caller's: there was no memory for a parameter
+        }
+        if (!inline_ && (is_setting_up() || now == scope_state::cleaning)) {
+            launch starting = launch::starting;
+            if (!launched_.compare_exchange_strong(starting, launch::dropped)) {
+                destroyed_on_the_way();
+            }
+        }
+        if (inline_ && has_references(2)) {
+            drop_reference_unshared();  // nobody else can change a count of two: the other is the user's coroutine's
+        } else {
+            intrusive_ptr_release(static_cast<registry_entry*>(this));
+        }
+    }
+
+    bool is_inline() const noexcept { return inline_; }
+
+    std::optional<coroutine_thread<Executor>> thread_;  // while it is paused, or has ended
+
+protected:
+    ~scope_coroutine() = default;
+
+    core_type& self() noexcept { return static_cast<core_type&>(*this); }
+
+    /// Resumes the coroutine at its `co_yield`, on its own thread. The state is `cleaning`.
+    void run_cleanup_thread() {
+        if (deadline_) {
+            deadline_->start([scope = scope_ptr<Executor>{&self()}] {
+                scope->signal_.emit(asio::cancellation_type::terminal);
+            });
+        }
+        coroutine_thread<Executor> thread{std::move(*thread_)};
+        thread_.reset();
+        make_uncancelled(thread);
+        thread.run();
+    }
+
+    /// What is inline goes on on a thread of its own: its user is being destroyed.
+    void move_to_own_thread() noexcept {
+        inline_ = false;
+        launched_.store(launch::handed_over);
+        thread_.emplace(frame().get_return_object(), executor_.get());
+    }
+
+    void thread_ended() {
+        const scope_ptr<Executor> alive{&self()};
+        const scope_state was = state_.exchange(scope_state::closed);
+        thread_->destroy();
+        if (was != scope_state::cleaning) {
+            return setup_failed(was == scope_state::unwanted);
+        }
+        std::exception_ptr error = std::exchange(error_, nullptr);
+        if (deadline_ && deadline_->expired() && is_only_of_the_cancel(error)) {
+            error = make_error(errc::cleanup_timeout);
+        }
+        cleanup_ended(std::move(error));
+    }
+
+    void end() noexcept override {
+        resource_ = nullptr;
+        if (deadline_) {
+            std::exchange(deadline_, nullptr)->end();
+        }
+        executor_.end();
+        registry_->remove(*this);
+        signal_.end();
+    }
+
+    void destroy() noexcept override {
+        const std::size_t size = block_size_;
+        core_type* const gone = &self();
+        gone->~core_type();
+        recycler::deallocate(gone, size);
+    }
+
+    bool is_setting_up() const noexcept {
+        return state() == scope_state::setting_up || state() == scope_state::unwanted;
+    }
+
+    scope_executor<Executor> executor_;
+    thread_signal signal_;  // cancels setup; and the cleanup, when its time is up
+
+private:
+    /// Who answers for the coroutine while its thread is begun: it may be dropped before we know why.
+    enum class launch : unsigned char { starting, handed_over, dropped };
+
+    void begin(const Executor& executor) {
+        try {
+            executor_.begin(executor);
+            registry_ = &registry::of(executor_.context());
+        } catch (...) {
+            cannot_begin();
+            throw;
+        }
+        if (registry_->tracking()) {
+            registry_->add(*this);
+        }
+    }
+
+    /// What its thread begins with. Dropped before that, it destroys the coroutine.
+    class thread_start {
+    public:
+        thread_start(core_type& core, const Executor& executor, asio::cancellation_state cancel)
+            : core_{&core}, executor_{executor}, cancel_{cancel} {}
+        thread_start(thread_start&&) noexcept = default;
+        thread_start& operator=(thread_start&&) = delete;
+        ~thread_start() {
+            if (core_) {
+                core_->destroy_coroutine();
+            }
+        }
+        void operator()() {
+            const scope_ptr<Executor> core = std::move(core_);
+            core->run_setup(executor_, cancel_);
+        }
+
+    private:
+        scope_ptr<Executor> core_;
+        Executor executor_;
+        asio::cancellation_state cancel_;
+    };
+
+    bool begin_thread(const Executor& executor, bool cancellable, bool at_once) {
+        begin(executor);
+        if (executor_.may_be_in_a_region()) {
+            const Executor inside = for_scope(executor, *this);
+            executor_.begin(inside);
+            return start_thread(inside, cancellable, at_once);
+        }
+        return start_thread(executor, cancellable, at_once);
+    }
+
+    bool start_thread(const Executor& executor, bool cancellable, bool at_once) {
+        bool coroutine_is_ours = true;
+        bool in_place_now = false;
+        try {
+            if (settings_ && settings_->cleanup_timeout.count() != 0) {
+                deadline_.reset(new cleanup_deadline<Executor>{executor, settings_->cleanup_timeout});
+            }
+            // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
+            const auto cancel = cancellable || deadline_ ? signal_.begin() : asio::cancellation_state{};
+            if (keeps_context_running_) {
+                executor_.track_work();
+            }
+            in_place_now = at_once || (executor_.runs_here() && !in_place::too_deep());
+            if (in_place_now) {
+                coroutine_is_ours = false;
+                run_setup(executor, cancel);
+            } else {
+                thread_start start{self(), executor, cancel};
+                coroutine_is_ours = false;
+                if (in_place::too_deep()) {
+                    asio::post(executor, std::move(start));
+                } else {
+                    asio::dispatch(executor, std::move(start));
+                }
+            }
+        } catch (...) {
+            // Where an operation of setup could not begin, its thread is destroyed by a function that Asio queues, and the
+            // user is told then: setup's locals go first.
+            error_ = std::current_exception();
+        }
+        if (coroutine_is_ours) {
+            destroy_coroutine();
+        }
+        if (launched_.exchange(launch::handed_over) == launch::dropped) {
+            destroyed_on_the_way();
+        }
+        return in_place_now;
+    }
+
+    void run_setup(const Executor& executor, asio::cancellation_state cancel) {
+        const bool connected = cancel.slot().is_connected();
+        coroutine_thread<Executor> thread{frame().get_return_object(), executor,
+                                          connected ? signal_.slot() : asio::cancellation_slot{}, cancel};
+        const current_region_origin here{*registry_,
+                                         executor_.may_be_in_a_region() ? origin_of(executor) : code_origin{}};
+        const in_place level;
+        thread.run();
+    }
+
+    /// Calls `f` on the scope's executor; if that drops it, where it is dropped.
+    void on_executor(void (*f)(core_type&)) {
+        if (executor_.runs_here() || registry_->dying()) {
+            return f(self());
+        }
+        executor_.queue(deliver::dispatched, moved_on{scope_ptr<Executor>{&self()}, f});
+    }
+
+    class moved_on {
+    public:
+        moved_on(scope_ptr<Executor> scope, void (*f)(core_type&)) noexcept : scope_{std::move(scope)}, f_{f} {}
+        moved_on(moved_on&&) noexcept = default;
+        moved_on& operator=(moved_on&&) = delete;
+        ~moved_on() {
+            if (scope_) {
+                try {
+                    f_(*scope_);
+                } catch (...) { scope_->report(std::current_exception()); }
+            }
+        }
+        void operator()() { f_(*scope_ptr<Executor>{std::move(scope_)}); }
+
+    private:
+        scope_ptr<Executor> scope_;
+        void (*f_)(core_type&);
+    };
+
+    void opened() {
+        const std::exception_ptr thrown = std::exchange(error_, nullptr);  // by an operation that was begun nevertheless
+        count_opened();
+        if (moved(scope_state::setting_up, scope_state::open)) {
+            tell_of_setup(in_place::too_deep() ? deliver::posted : deliver::dispatched);
+        } else {
+            // Before we look who holds it: who drops the last hold looks at the state then.
+            state_.store(scope_state::ended);
+            if (holds_.load() == 0) {
+                begin_cleanup(deliver::dispatched);
+            }
+        }
+        if (thrown) {
+            std::rethrow_exception(thrown);
+        }
+    }
+
+    void destroyed_on_the_way() noexcept {
+        const scope_state was = state_.exchange(scope_state::closed);
+        if (was != scope_state::cleaning && error_) {
+            try {
+                setup_failed(was == scope_state::unwanted);
+            } catch (...) {  // no memory to tell the waiter
+            }
+        } else {
+            destroyed(was);
+        }
+    }
+
+    /// What setup made of its cancellation state, and what it was told, ends with setup.
+    void make_uncancelled(coroutine_thread<Executor>& thread) {
+        thread.throw_if_cancelled(true);
+        if (signal_.was_replaced()) {
+            thread.reset_cancellation_state(asio::enable_total_cancellation());
+        } else {
+            thread.get_cancellation_state().clear();
+        }
+    }
+
+    boost::intrusive_ptr<cleanup_deadline<Executor>> deadline_;
+    std::size_t block_size_;
+    std::atomic<launch> launched_{launch::starting};
+    bool inline_ = false;
+};
+
+}  // namespace coraii::detail
+
+#endif
