@@ -12,6 +12,7 @@
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/coroutine/unique_function.hpp"
 #include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/region/execute.hpp"
 #include "coraii/detail/region/region.hpp"
 #include "coraii/detail/region/region_executor.hpp"
 #include "coraii/detail/scope/enter.hpp"
@@ -107,11 +108,12 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
         const asio::any_io_executor executor_inside{inside};
         auto main =
             run_in_region<R>(own_frame{}, body_of_region{here, cancel}, body, throws_if_cancelled, result, error);
+        const bool on_executor = runs_here(executor_inside);
         const auto later = cancel ? cancel->slot() : asio::cancellation_slot{};
         asio::dispatch(executor_inside, [main = std::move(main), executor_inside, later, cancel_state]() mutable {
             coroutine_thread<asio::any_io_executor>{std::move(main), executor_inside, later, cancel_state}.run();
         });
-        return here->when_over_.is_set();
+        return on_executor && here->when_over_.is_set();
     };
     // From here on the body may use what is ours: nothing may fail.
     const auto wait = [&](auto handler) {

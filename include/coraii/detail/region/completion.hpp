@@ -34,6 +34,10 @@ public:
     initiation(Executor executor, Initiate initiate)
         : executor_{std::move(executor)}, initiate_{std::move(initiate)} {}
 
+    // Copied where it could be moved, so that an operation that is started once more still has an executor.
+    initiation(const initiation&) = default;
+    initiation& operator=(const initiation&) = delete;
+
     executor_type get_executor() const noexcept { return executor_; }
 
     template <class Handler, class... Args>
