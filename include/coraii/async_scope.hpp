@@ -212,9 +212,22 @@ public:
         return std::move(*this);
     }
 
-    /// A name for reports. It is copied; more than 15 characters may take an allocation.
+    template <class Unsaid = void>
+    async_scope cleanup_timeout(std::chrono::steady_clock::duration) & {
+        static_assert(sizeof(Unsaid*) == 0,
+                      "coraii::async_scope: a scope is used once; say std::move(scope).cleanup_timeout(limit)");
+        return std::move(*this);
+    }
+
+    /// A name for reports. It is copied; more than 15 characters take an allocation.
     [[nodiscard]] async_scope named(std::string_view name) && {
         checked().settings().name = name;
+        return std::move(*this);
+    }
+
+    template <class Unsaid = void>
+    async_scope named(std::string_view) & {
+        static_assert(sizeof(Unsaid*) == 0, "coraii::async_scope: a scope is used once; say std::move(scope).named(name)");
         return std::move(*this);
     }
 
@@ -243,6 +256,11 @@ public:
         return asio::async_initiate<Token, void(std::exception_ptr, guard_type)>(start, token, std::move(scope_));
     }
 
+    template <class Token>
+    auto operator()(Token&&) & {
+        static_assert(sizeof(Token) == 0, "coraii::async_scope: a scope is used once; say co_await std::move(scope)");
+    }
+
     /// The scope as an async operation of an object that has this executor, as an I/O object's operations have one: setup and
     /// cleanup run on the handler's executor if it has one, else on `executor`. Same signature.
     ///
@@ -250,6 +268,12 @@ public:
     /// the scope itself.
     [[nodiscard]] scope_operation<T, Executor> on(Executor executor) && {
         return scope_operation<T, Executor>{std::move(executor), std::move(scope_)};
+    }
+
+    template <class Unsaid = void>
+    scope_operation<T, Executor> on(Executor executor) & {
+        static_assert(sizeof(Unsaid*) == 0, "coraii::async_scope: a scope is used once; say std::move(scope).on(executor)");
+        return std::move(*this).on(std::move(executor));
     }
 
 private:

@@ -121,7 +121,10 @@ template <class Executor = asio::any_io_executor, class PoolExecutor, class Open
                            std::source_location where = std::source_location::current()) {
     static_assert(std::invocable<Open&>, "coraii::offload: open must be callable without arguments");
     if constexpr (std::invocable<Open&>) {
-        using T = std::invoke_result_t<Open&>;
+        using opened = std::invoke_result_t<Open&>;
+        static_assert(!std::is_reference_v<opened>,
+                      "coraii::offload: open returns a reference, and the resource is kept; return a value or a pointer");
+        using T = std::remove_cvref_t<opened>;
         constexpr bool close_fits = [] {
             if constexpr (std::is_void_v<T>) {
                 return std::invocable<Close&> || std::invocable<Close&, exit_status>;

@@ -15,6 +15,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/system/result.hpp>
 
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -205,7 +206,15 @@ auto with_tuple(Arguments arguments, std::index_sequence<I...>) {
         static_assert(awaitable_traits<result>::is_awaitable,
                       "coraii::with: the body must be callable as body(T&...), with one T& for each scope that is not "
                       "of void, and return asio::awaitable<R>");
-        if constexpr (awaitable_traits<result>::is_awaitable) {
+        constexpr bool one_executor =
+            !awaitable_traits<result>::is_awaitable ||
+            (std::same_as<typename scope_traits<std::decay_t<std::tuple_element_t<I, Arguments>>>::executor_type,
+                          typename awaitable_traits<result>::executor_type> &&
+             ...);
+        static_assert(one_executor,
+                      "coraii::with: the scopes and the awaitable that the body returns must have the same Executor; "
+                      "asio::awaitable<R, E> goes with async_scope<T, E>");
+        if constexpr (awaitable_traits<result>::is_awaitable && one_executor) {
             using R = typename awaitable_traits<result>::value_type;
             return [&]<std::size_t... J>(std::index_sequence<J...>) {
                 return with_all<R>(std::get<0>(std::move(arguments)), body_type(std::get<last>(std::move(arguments))),

@@ -2,6 +2,8 @@
 // Wrong uses of scopes, guards and with, and what the compiler must say of each.
 #include "coraii/coraii.hpp"
 
+#include <chrono>
+#include <exception>
 #include <mutex>
 #include <string>
 
@@ -98,7 +100,7 @@ void wrong(asio::thread_pool& pool) {
     (void)coraii::offload(pool, [] { return 1; }, [](std::string&) {});
 }
 #elif CASE == 18
-// expect 18: await_transform
+// expect 18: a scope is used once; say co_await std::move\(scope\)
 awaitable<void> wrong() {
     auto kept = scope();
     auto g = co_await kept;  // a scope is used once: co_await std::move(kept)
@@ -119,4 +121,54 @@ auto wrong = coraii::joined([](int&) -> awaitable<void> { co_return; });
 #elif CASE == 22
 // expect 22: joined: the body must be callable without arguments and return asio::awaitable<R>
 auto wrong = coraii::joined([] { return 7; });
+#elif CASE == 23
+// expect 23: the completion handler has no executor, .*asio::bind_executor, or the scope with std::move\(scope\).on\(executor\)
+void wrong() {
+    scope()([](std::exception_ptr, coraii::guard<int>) {});
+}
+#elif CASE == 24
+// expect 24: a scope is used once; say std::move\(scope\).named\(name\)
+void wrong() {
+    auto kept = scope();
+    auto named = kept.named("x");
+}
+#elif CASE == 25
+// expect 25: a scope is used once; say std::move\(scope\).cleanup_timeout\(limit\)
+void wrong() {
+    auto kept = scope();
+    auto bounded = kept.cleanup_timeout(std::chrono::seconds{1});
+}
+#elif CASE == 26
+// expect 26: a scope is used once; say std::move\(scope\).on\(executor\)
+void wrong(asio::any_io_executor executor) {
+    auto kept = scope();
+    auto operation = kept.on(executor);
+}
+#elif CASE == 27
+// expect 27: offload: open returns a reference
+int shared;
+void wrong(asio::thread_pool& pool) {
+    (void)coraii::offload(pool, []() -> int& { return shared; }, [](int&) {});
+}
+#elif CASE == 28
+// expect 28: the scopes and the awaitable that the body returns must have the same Executor
+using typed = asio::awaitable<void, asio::io_context::executor_type>;
+typed wrong() {
+    co_await coraii::with(scope(), [](int&) -> typed { co_return; });
+}
+#elif CASE == 29
+// expect 29: an awaitable of one Executor is awaited in a coroutine of another
+coraii::async_scope<int, asio::io_context::executor_type> wrong() {
+    int n = co_await open_int();
+    co_yield n;
+}
+#elif CASE == 30
+// expect 30: the handler's associated executor must convert to the scope's Executor
+coraii::async_scope<int, asio::io_context::executor_type> typed_scope() {
+    int n = 1;
+    co_yield n;
+}
+awaitable<void> wrong() {
+    auto g = co_await typed_scope();
+}
 #endif

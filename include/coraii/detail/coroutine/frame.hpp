@@ -9,6 +9,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 namespace coraii {
@@ -34,6 +35,12 @@ struct rebound_awaiter {
     decltype(auto) await_resume() { return inner.await_resume(); }
 };
 
+/// False for an awaitable that Asio would refuse in a coroutine of `Executor`.
+template <class X, class Executor>
+inline constexpr bool may_await = true;
+template <class T, class OtherExecutor, class Executor>
+inline constexpr bool may_await<asio::awaitable<T, OtherExecutor>, Executor> = std::is_same_v<OtherExecutor, Executor>;
+
 /// The promise of the library's own coroutines: Asio's, with recycled frames, and able to await what the library
 /// needs beside what Asio offers. To Asio they are awaitables like any other.
 template <class R, class Executor>
@@ -49,6 +56,9 @@ public:
         if constexpr (requires { std::forward<X>(x).await_in(*this); }) {
             return std::forward<X>(x).await_in(*this);
         } else {
+            static_assert(may_await<std::remove_cvref_t<X>, Executor>,
+                          "coraii: an awaitable of one Executor is awaited in a coroutine of another; asio::awaitable<R, E> "
+                          "is awaited in a coroutine, or a scope's coroutine, of the same E");
             using awaiter = decltype(this->asio_base::await_transform(std::forward<X>(x)));
             return rebound_awaiter<awaiter, asio_base>{this->asio_base::await_transform(std::forward<X>(x))};
         }
