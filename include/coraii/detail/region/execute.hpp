@@ -160,9 +160,13 @@ private:
 template <class Executor, class F>
 void dispatch_on(registry& scopes, const Executor& executor, F f) {
     const current_origin there{scopes, origin_of(executor)};
-    if (runs_here(executor)) {
+    if (!runs_here(executor)) {
+        asio::dispatch(executor, std::move(f));
+    } else if (!in_place::too_deep()) {
         const in_place level;
         std::move(f)();
+    } else if constexpr (can_post<Executor>) {
+        asio::post(executor, std::move(f));
     } else {
         asio::dispatch(executor, std::move(f));
     }

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSL-1.0
+// Scopes that begin and end inside one another, deeper than the native stack could follow.
+#include "coraii/async_scope.hpp"
+#include "coraii/exit_stack.hpp"
+#include "coraii/scopes.hpp"
+#include "coraii/with.hpp"
+#include "support/scenario.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+namespace asio = boost::asio;
+using asio::awaitable;
+
+namespace {
+
+constexpr int depth = test::sanitized ? 10'000 : 100'000;
+
+/// How a scope ends the use of the one that its setup has opened.
+enum class inner { closed, dropped };
+
+struct numbers {
+    int open = 0, deepest = 0, cleaned = 0;
+};
+
+coraii::async_scope<int> nested(int levels, inner ends, bool waits, numbers& n) {
+    coraii::guard<int> below;
+    if (levels > 1) {
+        below = co_await nested(levels - 1, ends, waits, n);
+    } else if (waits) {
+        co_await asio::post(asio::use_awaitable);
+    }
+    n.deepest = (std::max)(n.deepest, ++n.open);
+    co_yield levels;
+    --n.open;
+    ++n.cleaned;
+    if (ends == inner::closed) {
+        co_await below.close();
+    } else {
+        below.reset();
+    }
+    if (waits && levels == 1) {
+        co_await asio::post(asio::use_awaitable);
+    }
+}
+
+/// Each holds the next one, and drops it when it is destroyed.
+coraii::async_scope<int> holds_next(coraii::guard<int> next, numbers& n) {
+    ++n.open;
+    int value = 0;
+    co_yield value;
+    --n.open;
+    ++n.cleaned;
+}
+
+void run(asio::io_context& context, awaitable<void> work, bool with_slot) {
+    asio::cancellation_signal signal;
+    std::exception_ptr error;
+    bool done = false;
+    const auto end = [&](std::exception_ptr e) {
+        error = std::move(e);
+        done = true;
+    };
+    asio::co_spawn(context, std::move(work),
+                   asio::bind_cancellation_slot(with_slot ? signal.slot() : asio::cancellation_slot{}, end));
+    context.run();
+    REQUIRE(done);
+    if (error) {
+        std::rethrow_exception(error);
+    }
+}
+
+awaitable<void> with_nested(int levels, numbers& n) {
+    const auto body = [&n, levels](int&) -> awaitable<void> {
+        if (levels > 1) {
+            co_await with_nested(levels - 1, n);
+        }
+    };
+    co_await coraii::with(nested(1, inner::dropped, false, n), body);
+}
+
+}  // namespace
+
+TEST_CASE("G18: guards whose setups nest, and their cleanups, do not grow the native stack", "[depth][guard]") {
+    const inner ends = GENERATE(inner::closed, inner::dropped);
+    const bool waits = GENERATE(false, true);
+    const bool with_slot = GENERATE(false, true);
+    CAPTURE(static_cast<int>(ends), waits, with_slot);
+    numbers n;
+    asio::io_context context;
+    const auto work = [&]() -> awaitable<void> {
+        auto outermost = co_await nested(depth, ends, waits, n);
+        co_await outermost.close();
+        co_await coraii::async_drain(context);
+    };
+    run(context, work(), with_slot);
+    CHECK(n.deepest == depth);
+    CHECK(n.cleaned == depth);
+    CHECK(coraii::stats(context).cleaned == depth);
+}
+
+TEST_CASE("G18: guards that are each dropped in the cleanup before it do not grow the native stack", "[depth][guard]") {
+    numbers n;
+    asio::io_context context;
+    const auto work = [&]() -> awaitable<void> {
+        coraii::guard<int> last;
+        for (int i = 0; i < depth; ++i) {
+            last = co_await holds_next(std::move(last), n);
+        }
+        CHECK(n.open == depth);
+        last.reset();
+        co_await coraii::async_drain(context);
+    };
+    run(context, work(), false);
+    CHECK(n.cleaned == depth);
+}
+
+TEST_CASE("G18: with inside with does not grow the native stack", "[depth][with]") {
+    const bool with_slot = GENERATE(false, true);
+    CAPTURE(with_slot);
+    numbers n;
+    asio::io_context context;
+    run(context, with_nested(depth, n), with_slot);
+    CHECK(n.cleaned == depth);
+}
