@@ -163,6 +163,7 @@ inline constexpr detail::this_scope_t this_scope{};
 ///
 /// Effects of awaiting: runs the coroutine to its `co_yield`, as a coroutine thread of its own on the handler's associated
 ///   executor. If setup throws, that exception is the result, nothing is cleaned, and the body never starts.
+///   A setup that another setup begins runs in place of that one; 32 levels deep it is posted instead.
 /// Cancellation: during setup a cancel reaches setup's operations, whatever its type (`terminal`, `partial`, `total`),
 ///   after the caller's own filters. If setup succeeds nevertheless, the guard is delivered. From the `co_yield` on
 ///   nothing reaches the scope: the cleanup is shielded, but for its own `cleanup_timeout`. It begins with a cancellation
@@ -170,8 +171,10 @@ inline constexpr detail::this_scope_t this_scope{};
 /// Errors: those of setup; `errc::no_value` if the coroutine ends without a `co_yield`; `errc::already_awaited` for a
 ///   scope that was used or moved from. A second `co_yield` throws `errc::yielded_twice` into the coroutine, which makes
 ///   it an error of the cleanup.
-/// Executor: setup, cleanup and the completion run on the handler's associated executor. If several threads run it
-///   (a thread_pool without a strand), cancellation and `cleanup_timeout` need a strand, as everywhere in Asio.
+/// Executor: setup, cleanup and the completion run on the handler's associated executor. If setup or cleanup goes to another
+///   one and ends there, the library goes back before anything follows. A handler without an executor is refused at compile
+///   time; `on(executor)` gives the scope one. If several threads run the executor (a thread_pool without a strand),
+///   cancellation and `cleanup_timeout` need a strand, as everywhere in Asio.
 /// Lifetime: while it is being set up, in use or cleaned, the executor has outstanding work: `io_context::run()` does not
 ///   return. If the context is destroyed, the cleanup of an open scope still runs up to its first suspension, with
 ///   `exit_status::can_await()` false.

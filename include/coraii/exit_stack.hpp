@@ -176,7 +176,8 @@ public:
     /// Handler signature: `void(std::exception_ptr)`: the first error of a cleanup; later ones go to `on_cleanup_error`,
     ///   and the scopes below a failed one are told `failed`.
     /// Cancellation: a cancel before the first cleanup begins drops the scopes; from then on none.
-    /// Executor: as for `guard::close`.
+    /// Executor: cleanups run on their scopes' executors; the completion on the handler's associated executor, or the
+    ///   stack's if it has none.
     [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(Token&& token) {

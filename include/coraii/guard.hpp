@@ -110,7 +110,8 @@ namespace detail {
 /// Move-only. A default-constructed, moved-from, closed or released guard is inert.
 ///
 /// Effects of the destructor, of `reset()` and of assigning over an open guard: the cleanup begins with
-///   `exit_reason::abandoned`; before they return if called on the scope's executor, else it is posted there. They never
+///   `exit_reason::abandoned`; before they return if called on the scope's executor, else it is posted there. (It is also
+///   posted 32 levels deep in cleanups that drop guards.) A guard that is assigned to itself stays as it is. They never
 ///   throw. They need no memory on an io_context or a thread_pool; on other executors from other threads Asio's queue
 ///   may, and if there is none the cleanup is run when the context is destroyed. An error of such a cleanup goes to
 ///   `on_cleanup_error`. Guards that are dropped together are cleaned concurrently, unless one scope holds the other.
@@ -152,7 +153,8 @@ public:
     /// Errors: what the cleanup threw, or `errc::cleanup_timeout`.
     /// Cancellation: none. (A coroutine that has been cancelled throws at `co_await` before the operation starts; the
     ///   guard then counts as dropped. `with` waits in that case too.)
-    /// Executor: completes on the handler's associated executor, never inside the initiating function.
+    /// Executor: completes on the handler's associated executor, or the scope's if it has none; never inside the initiating
+    ///   function. (An inert guard has the system executor.)
     /// Exception safety: if there is no memory for the operation, the guard counts as dropped.
     [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
     template <asio::completion_token_for<void(std::exception_ptr)> Token>

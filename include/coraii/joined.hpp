@@ -153,8 +153,9 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
 ///
 /// Where a guard is dropped decides, not where it was set up: one that leaves the region alive is cleaned as any other,
 /// and one that is moved in and dropped there is waited for. Code runs inside if it runs on the region's executor, which
-/// is what `this_coro::executor` gives there, or on a strand made of it, or is called from there. Regions nest; an inner one waits only for what
-/// was dropped in it. When a region is over, what still runs on its executor belongs to the region around it, if any.
+/// is what `this_coro::executor` gives there, or on a strand made of it, or is called from there; also if it is code of a
+/// shared library. Regions nest; an inner one waits only for guards that were dropped in it. When a region is over, the code
+/// that still runs on its executor belongs to the region around it, if any.
 ///
 /// Cancellation: during the body as if it were awaited directly, but that the body is a coroutine thread of its own, as
 ///   with `co_spawn`: what passes the caller's filter reaches it, and a filter or a `throw_if_cancelled` that it sets ends
@@ -163,8 +164,9 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
 /// Errors: what the body threw, the same exception object; else the first that a cleanup threw. Other errors of cleanups
 ///   go to `on_cleanup_error`.
 /// Executor: all runs on the awaiting coroutine's executor; inside, `this_coro::executor` is one that forwards to it.
-/// Limits: a cleanup that waits for a scope which is held by one dropped later waits for ever. What a scope that was set
-///   up outside drops in its cleanup after that has suspended counts as dropped outside.
+/// Limits: a cleanup that waits for a scope which is held by one dropped later never ends. If a scope set up outside the
+///   region drops guards in its cleanup after that cleanup first suspends, the region does not wait for them. Nor does it
+///   wait for guards that code drops while it runs on another executor.
 /// Lifetime: the body is moved into the coroutine that is returned, and destroyed inside the region. Coroutines that were
 ///   spawned inside are not waited for, only the cleanups of the guards they dropped until then. Guards whose scopes
 ///   belong to another execution context are cleaned as outside. If the context is destroyed, open scopes are cleaned as

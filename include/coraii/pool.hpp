@@ -119,12 +119,18 @@ public:
 
     /// Waits until `min_size` resources are open.
     ///
+    /// Without a token it gives an awaitable. Handler signature: `void(std::exception_ptr)`.
     /// Cancellation: of the waiting, not of the opening.
     /// Errors: what an opening threw; `errc::pool_timeout` after `acquire_timeout`; `errc::pool_closed`.
+    /// Executor: completes on the handler's associated executor, or the pool's if it has none.
     [[nodiscard]] asio::awaitable<void, Executor> warm_up() {
-        return detail::wait_for_pool<T, Executor>(
-            detail::own_frame{}, state_, state_->options().acquire_timeout,
-            [state = state_.get()](const auto& waiter) { state->wait_for_warmth(waiter); });
+        return detail::wait_for_pool<T, Executor>(detail::own_frame{}, state_, state_->options().acquire_timeout,
+                                                  warm_up_waiter());
+    }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    auto warm_up(Token&& token) {
+        return detail::wait_for_pool<T, Executor>(state_, state_->options().acquire_timeout, warm_up_waiter(),
+                                                  std::forward<Token>(token));
     }
 
     /// What there is beyond `max_size` is cleaned as soon as it is idle. Errors: `std::invalid_argument` for zero, or less
@@ -137,17 +143,35 @@ public:
     /// Effects: completes when nothing is left; or, after `drain`, without what is still lent or being opened. Those are
     ///   cleaned when they come. May be called more than once.
     /// Cancellation: of the waiting only.
+    /// Executor, Handler signature: as `warm_up`.
     [[nodiscard]] asio::awaitable<void, Executor> close(duration drain = std::chrono::seconds{10}) {
-        detail::require(drain >= drain.zero(), "coraii::pool: the drain of close must not be negative");
-        return detail::wait_for_pool<T, Executor>(
-            detail::own_frame{}, state_, drain,
-            [state = state_.get()](const auto& waiter) { state->close_and_wait(waiter); });
+        return detail::wait_for_pool<T, Executor>(detail::own_frame{}, state_, checked_drain(drain), close_waiter());
+    }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    auto close(duration drain, Token&& token) {
+        return detail::wait_for_pool<T, Executor>(state_, checked_drain(drain), close_waiter(),
+                                                  std::forward<Token>(token));
+    }
+    template <asio::completion_token_for<void(std::exception_ptr)> Token>
+    auto close(Token&& token) {
+        return close(std::chrono::seconds{10}, std::forward<Token>(token));
     }
 
     /// A snapshot while others run.
     [[nodiscard]] pool_stats stats() const { return state_->stats(); }
 
 private:
+    auto warm_up_waiter() const noexcept {
+        return [state = state_.get()](const auto& waiter) { state->wait_for_warmth(waiter); };
+    }
+    auto close_waiter() const noexcept {
+        return [state = state_.get()](const auto& waiter) { state->close_and_wait(waiter); };
+    }
+    static duration checked_drain(duration drain) {
+        detail::require(drain >= drain.zero(), "coraii::pool: the drain of close must not be negative");
+        return drain;
+    }
+
     std::shared_ptr<detail::pool_state<T, Executor>> state_;
 };
 

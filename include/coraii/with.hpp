@@ -252,7 +252,8 @@ asio::awaitable<boost::system::result<R, std::exception_ptr>, Executor> catch_al
 ///   `throw_if_cancelled` are what they would be without the library.
 /// Errors: what setup threw; else what the body threw, the same exception object; else what the cleanup threw. A
 ///   cleanup's error after an earlier one goes to `on_cleanup_error`.
-/// Executor: all runs on the awaiting coroutine's executor.
+/// Executor: setup and cleanup run on the awaiting coroutine's executor, where the body begins and `with` returns, even if
+///   setup, body or cleanup go to another one and end there.
 /// Lifetime: scopes and body are moved into the coroutine that is returned. If that is destroyed while the body is
 ///   suspended, the resource is cleaned in the background as `abandoned`.
 /// Exception safety: if there is no memory to begin with, nothing has been set up; the cleanup needs none of the

@@ -3,6 +3,7 @@
 #define CORAII_FILE_HANDLE_HPP
 
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/region/completion.hpp"
 #include "coraii/file/detail/file_io.hpp"
 #include "coraii/file/detail/file_state.hpp"
 
@@ -88,7 +89,8 @@ public:
     template <class MutableBuffers,
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_read_some(const MutableBuffers& buffers, Token&& token = Token()) {
-        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_read{}, token, state_,
+        return asio::async_initiate<Token, detail::io_signature>(
+            detail::initiation{state_->executor, detail::initiate_read{}}, token, state_,
                                                                  std::optional<std::uint64_t>{}, buffers);
     }
 
@@ -98,7 +100,8 @@ public:
     template <class ConstBuffers,
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_write_some(const ConstBuffers& buffers, Token&& token = Token()) {
-        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_write{}, token, state_,
+        return asio::async_initiate<Token, detail::io_signature>(
+            detail::initiation{state_->executor, detail::initiate_write{}}, token, state_,
                                                                  std::optional<std::uint64_t>{}, buffers, false);
     }
 
@@ -108,7 +111,8 @@ public:
     template <class MutableBuffers,
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_read_some_at(std::uint64_t offset, const MutableBuffers& buffers, Token&& token = Token()) {
-        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_read{}, token, state_,
+        return asio::async_initiate<Token, detail::io_signature>(
+            detail::initiation{state_->executor, detail::initiate_read{}}, token, state_,
                                                                  std::optional{offset}, buffers);
     }
 
@@ -119,7 +123,8 @@ public:
     template <class ConstBuffers,
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_write_some_at(std::uint64_t offset, const ConstBuffers& buffers, Token&& token = Token()) {
-        return asio::async_initiate<Token, detail::io_signature>(detail::initiate_write{}, token, state_,
+        return asio::async_initiate<Token, detail::io_signature>(
+            detail::initiation{state_->executor, detail::initiate_write{}}, token, state_,
                                                                  std::optional{offset}, buffers, false);
     }
 

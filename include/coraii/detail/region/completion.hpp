@@ -13,6 +13,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
 
+#include <concepts>
 #include <exception>
 #include <optional>
 #include <type_traits>
@@ -42,7 +43,11 @@ public:
 
     template <class Handler, class... Args>
     void operator()(Handler&& handler, Args&&... args) const {
-        initiate_(std::forward<Handler>(handler), executor_, std::forward<Args>(args)...);
+        if constexpr (std::invocable<const Initiate&, Handler, const Executor&, Args...>) {
+            initiate_(std::forward<Handler>(handler), executor_, std::forward<Args>(args)...);
+        } else {
+            initiate_(std::forward<Handler>(handler), std::forward<Args>(args)...);
+        }
     }
 
 private:

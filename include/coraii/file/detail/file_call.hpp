@@ -2,6 +2,7 @@
 #ifndef CORAII_FILE_DETAIL_FILE_CALL_HPP
 #define CORAII_FILE_DETAIL_FILE_CALL_HPP
 
+#include "coraii/detail/region/execute.hpp"
 #include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/error.hpp"
@@ -13,6 +14,8 @@
 #include <boost/asio/associated_allocator.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/system/error_code.hpp>
@@ -63,13 +66,15 @@ inline boost::system::error_code why_stopped(const std::exception_ptr& stopped) 
 template <class Handler, class Finish>
 class io_handler {
 public:
-    using executor_type = asio::associated_executor_t<Handler, asio::any_io_executor>;
+    using handler_executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
+    // An `asio::any_completion_executor` has no context to ask for: then we are told on the file's.
+    using executor_type = std::conditional_t<can_post<handler_executor>, handler_executor, asio::any_io_executor>;
     using allocator_type = asio::associated_allocator_t<Handler>;
     using cancellation_slot_type = asio::associated_cancellation_slot_t<Handler>;
 
     io_handler(Handler handler, const asio::any_io_executor& executor, std::shared_ptr<call_result> result,
                Finish finish)
-        : executor_{asio::get_associated_executor(handler, executor)},
+        : executor_{choose_executor(handler, executor)},
           result_{std::move(result)},
           finish_{std::move(finish)},
           handler_{std::move(handler)} {}
@@ -86,15 +91,32 @@ public:
         if (!stopped) {
             finish_(result);
         }
-        std::move(handler_)(result.error, result.bytes);
+        complete(result);
     }
     void operator()(const boost::system::error_code& error, std::size_t bytes) {
         call_result result{error, bytes};
         finish_(result);
-        std::move(handler_)(result.error, result.bytes);
+        complete(result);
     }
 
 private:
+    static executor_type choose_executor(const Handler& handler, const asio::any_io_executor& executor) {
+        if constexpr (can_post<handler_executor>) {
+            return asio::get_associated_executor(handler, executor);
+        } else {
+            return executor;
+        }
+    }
+
+    void complete(const call_result& result) {
+        if constexpr (can_post<handler_executor>) {
+            std::move(handler_)(result.error, result.bytes);
+        } else {
+            const auto there = asio::get_associated_executor(handler_, executor_);
+            asio::dispatch(there, asio::append(std::move(handler_), result.error, result.bytes));
+        }
+    }
+
     executor_type executor_;
     std::shared_ptr<call_result> result_;
     Finish finish_;
@@ -105,7 +127,12 @@ template <class Handler>
 void post_result(Handler&& handler, const asio::any_io_executor& executor, const boost::system::error_code& error,
                  std::size_t bytes) {
     const auto on = asio::get_associated_executor(handler, executor);
-    asio::post(on, asio::append(std::forward<Handler>(handler), error, bytes));
+    auto call = asio::append(std::forward<Handler>(handler), error, bytes);
+    if constexpr (can_post<std::remove_const_t<decltype(on)>>) {
+        asio::post(on, std::move(call));
+    } else {
+        asio::post(executor, asio::bind_executor(on, std::move(call)));
+    }
 }
 
 /// Makes `call()`, which returns a `call_result`, on a worker; then `finish(result)` and the handler on its executor.

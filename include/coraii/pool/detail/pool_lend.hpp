@@ -109,6 +109,11 @@ asio::awaitable<void, Executor> wait_for_pool(own_frame, pool_ptr<T, Executor> p
     auto told = wait_told(waiter, queue, asio::deferred);
     co_await std::move(told);
 }
+template <class T, class Executor, class Queue, class Token>
+auto wait_for_pool(pool_ptr<T, Executor> pool, clock::duration timeout, Queue queue, Token&& token) {
+    const auto waiter = std::make_shared<pool_waiter<T, Executor>>(pool, timeout, std::source_location::current());
+    return wait_told(waiter, [pool, queue](const auto& waiting) { queue(waiting); }, std::forward<Token>(token));
+}
 
 }  // namespace coraii::detail
 

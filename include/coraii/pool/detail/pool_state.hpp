@@ -73,6 +73,15 @@ public:
         return executor_;
     }
 
+    /// Errors: `errc::pool_closed` if the context has died.
+    Executor executor_or_throw() const {
+        const std::lock_guard lock{mutex_};
+        if (!executor_) {
+            throw_error(errc::pool_closed);
+        }
+        return *executor_;
+    }
+
     // ---- leases
 
     /// An idle resource that needs no check, unless somebody waits for one. The lease is given `self`.

@@ -45,10 +45,18 @@ public:
     pool_waiter(std::shared_ptr<pool_state<T, Executor>> pool, clock::duration timeout, std::source_location where)
         : deadline_{later(clock::now(), timeout)}, where_{where}, pool_{std::move(pool)} {}
 
-    /// `handler(std::exception_ptr)` is called on its executor, once we have been told.
+    /// `handler(std::exception_ptr)` is called on its executor, once we have been told; on `own` if it has none.
     template <class Handler>
-    void start(Handler handler) {
-        const Executor executor = asio::get_associated_executor(handler);
+    void start(Handler handler, const Executor& own) {
+        using handler_executor = asio::associated_executor_t<Handler, Executor>;
+        constexpr bool is_ours = std::is_convertible_v<handler_executor, Executor>;
+        const Executor executor = [&] {
+            if constexpr (is_ours) {
+                return static_cast<Executor>(asio::get_associated_executor(handler, own));
+            } else {
+                return own;  // on the way to the handler's
+            }
+        }();
         registry_ = &registry::of(asio::query(executor, asio::execution::context));
         auto slot = asio::get_associated_cancellation_slot(handler);
         if (slot.is_connected()) {
@@ -60,8 +68,13 @@ public:
                 }
             });
         }
-        done_ = [done = completion<Handler, Executor>{std::move(handler), executor}](std::exception_ptr error) mutable {
-            std::move(done).here(std::move(error));
+        done_ = [done = completion<Handler, Executor>{std::move(handler), own},
+                 scopes = registry_](std::exception_ptr error) mutable {
+            if constexpr (is_ours) {
+                std::move(done).here(std::move(error));
+            } else {
+                std::move(done).dispatch(*scopes, std::move(error));
+            }
         };
         executor_.emplace(executor);
         registry_->waits.add(*this);
@@ -95,6 +108,8 @@ public:
         error_ = std::move(error);
         return true;
     }
+
+    Executor pool_executor() const { return pool_->executor_or_throw(); }
 
     lease_type take() noexcept { return std::move(lease_); }
 
@@ -170,10 +185,11 @@ private:
 template <class T, class Executor, class Begin, class Token>
 auto wait_told(std::shared_ptr<pool_waiter<T, Executor>> waiter, Begin begin, Token&& token) {
     return asio::async_initiate<Token, void(std::exception_ptr)>(
-        [](auto handler, std::shared_ptr<pool_waiter<T, Executor>> waiting, Begin queue) {
-            waiting->start(std::move(handler));
-            queue(waiting);
-        },
+        initiation{waiter->pool_executor(),
+                   [](auto handler, const Executor& own, std::shared_ptr<pool_waiter<T, Executor>> waiting, Begin queue) {
+                       waiting->start(std::move(handler), own);
+                       queue(waiting);
+                   }},
         token, std::move(waiter), std::move(begin));
 }
 
