@@ -13,12 +13,12 @@
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
+#include "coraii/scope_operation.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/bind_executor.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -36,8 +36,6 @@ namespace coraii {
 
 template <class T, class Executor = asio::any_io_executor>
 class async_scope;
-template <class T, class Executor>
-class scope_operation;
 
 /// What an `async_scope<void>` yields: `exit_status why = co_yield coraii::entered;`
 struct entered_t {};
@@ -321,50 +319,6 @@ private:
         return *scope_.operator->();
     }
 
-    detail::unstarted_scope<Executor> scope_;
-};
-
-/// A scope with an executor, as an async operation with the signature `void(std::exception_ptr, guard<T, Executor>)`. Made by
-/// `async_scope::on`.
-///
-/// Move-only, and good for one use.
-/// Errors, Cancellation, Lifetime, Thread safety: as of the scope.
-template <class T, class Executor>
-class [[nodiscard]] scope_operation {
-public:
-    using executor_type = Executor;
-
-    executor_type get_executor() const noexcept { return executor_; }
-
-    template <asio::completion_token_for<void(std::exception_ptr, guard<T, Executor>)> Token>
-    auto operator()(Token&& token) && {
-        auto start = [](auto&& handler, const Executor& executor, detail::unstarted_scope<Executor> scope) {
-            using handler_type = std::decay_t<decltype(handler)>;
-            using handler_executor = asio::associated_executor_t<handler_type, Executor>;
-            using guard_type = guard<T, Executor>;
-            if constexpr (!detail::has_executor<handler_type>) {
-                auto bound = asio::bind_executor(executor, std::forward<decltype(handler)>(handler));
-                detail::start_scope<guard_type, Executor, decltype(bound)>(std::move(bound), executor, std::move(scope));
-            } else if constexpr (std::is_convertible_v<handler_executor, Executor>) {
-                const auto handlers = static_cast<Executor>(asio::get_associated_executor(handler));
-                detail::start_scope<guard_type, Executor, handler_type>(std::forward<decltype(handler)>(handler), handlers,
-                                                                        std::move(scope));
-            } else {
-                detail::start_scope<guard_type, Executor, handler_type>(std::forward<decltype(handler)>(handler), executor,
-                                                                        std::move(scope));
-            }
-        };
-        return asio::async_initiate<Token, void(std::exception_ptr, guard<T, Executor>)>(
-            detail::initiation{executor_, start}, token, std::move(scope_));
-    }
-
-private:
-    friend class async_scope<T, Executor>;
-
-    scope_operation(Executor executor, detail::unstarted_scope<Executor> scope) noexcept
-        : executor_{std::move(executor)}, scope_{std::move(scope)} {}
-
-    Executor executor_;
     detail::unstarted_scope<Executor> scope_;
 };
 

@@ -58,7 +58,7 @@ asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Statu
         const scope_use<Executor> use = std::move(scopes.back());
         scopes.pop_back();  // first: the cleanup may put another on the stack
         const scope_ptr<Executor> scope = use.get();
-        co_await end_use(*scope, status);
+        co_await end_use_and_wait(*scope, status);
         if (std::exception_ptr error = std::exchange(scope->error_, nullptr)) {
             // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
             first_error = error;
@@ -229,7 +229,7 @@ private:
     void push(detail::scope_use<Executor> use) {
         make_room();
         if (!scopes_.empty() && scopes_.back()->try_hold()) {
-            use->below_ = scopes_.back().get();
+            use->held_below_ = scopes_.back().get();
         }
         scopes_.push_back(std::move(use));
     }

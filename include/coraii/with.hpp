@@ -49,9 +49,10 @@ struct use_in_with {
     }
 };
 
-/// `co_await begin_inline{scope}`: false if somebody can cancel the coroutine: then the cleanup has to be shielded.
+/// `co_await try_begin_inline{scope}`: begins the scope inline, if it may be. False if somebody can
+/// cancel the coroutine (then the cleanup has to be shielded), if the cleanup has a deadline, or for another Executor.
 template <class Executor>
-struct begin_inline {
+struct try_begin_inline {
     scope_core<Executor>& scope;
 
     template <class Promise>
@@ -79,7 +80,7 @@ struct begin_inline {
 template <class R, class T, class Executor, class Body>
 asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unstarted, Body body) {
     const scope_ptr<Executor> scope = scope_access::claim(unstarted);
-    const bool is_inline = co_await begin_inline<Executor>{*scope};
+    const bool is_inline = co_await try_begin_inline<Executor>{*scope};
     use_in_with<Executor> use{*scope, is_inline, co_await watch_suspension{}};
     if (is_inline) {
         co_await go_back(*scope, use.had_suspended);
@@ -128,7 +129,7 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unst
         co_await go_back(*scope, use.suspended);
         scope->inline_ended();
     } else {
-        co_await end_use(*scope, std::move(why));
+        co_await end_use_and_wait(*scope, std::move(why));
     }
     use.over = true;
 

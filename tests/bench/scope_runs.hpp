@@ -30,11 +30,14 @@
 
 namespace scope_bench {
 
+inline constexpr int repetitions = 9;
+
 struct run_of {
     const form* what;
     bool slot;
     int threads;
     long rounds;  // of each thread
+    bool for_two = false;  // one thread, on an io_context that is made for two
     auto operator<=>(const run_of&) const = default;
 };
 
@@ -64,8 +67,8 @@ inline awaitable<void> all_rounds(const run_of& run, std::barrier<>& all, run_re
     return run.what->in_a_region ? coraii::joined(body) : body();
 }
 
-inline void perform(const run_of& run, run_result& result, int concurrency_hint) {
-    asio::io_context context{concurrency_hint};
+inline void perform(const run_of& run, run_result& result) {
+    asio::io_context context{run.for_two ? 2 : run.threads};
     std::barrier<> all{run.threads};
     std::deque<asio::cancellation_signal> signals;
     std::vector<std::future<void>> ended;
@@ -105,9 +108,9 @@ struct cost {
 };
 
 /// Adds a repetition to what one scope costs.
-inline void measure(const run_of& run, cost& c, int concurrency_hint) {
+inline void measure(const run_of& run, cost& c) {
     run_result result;
-    perform(run, result, concurrency_hint);
+    perform(run, result);
     const double scopes = static_cast<double>(run.rounds) * run.what->scopes;
     c.time = std::min(c.time, result.nanoseconds / scopes);
     c.allocations = std::max(c.allocations, static_cast<double>(result.allocations) / scopes / run.threads);

@@ -8,7 +8,8 @@
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/cancellation_type.hpp>
 
-#include <memory>
+#include <cstddef>
+#include <new>
 #include <utility>
 
 namespace coraii {
@@ -17,25 +18,44 @@ namespace asio = boost::asio;
 
 namespace detail {
 
-/// An `asio::cancellation_signal` whose handler is in recycled memory: Asio caches two blocks for those of a thread.
+/// An `asio::cancellation_signal` that takes no memory for a coroutine's cancellation state, and recycled memory for other
+/// handlers: Asio caches two blocks for those of a thread.
 class signal {
-    struct handler_base : recycled {
+    struct handler_base {
         handler_base() = default;
         handler_base(const handler_base&) = delete;
         handler_base& operator=(const handler_base&) = delete;
-        virtual ~handler_base() = default;
         virtual void call(asio::cancellation_type_t type) = 0;
+        virtual void destroy() noexcept = 0;
+
+    protected:
+        ~handler_base() = default;
     };
 
     template <class Handler>
-    struct holder final : handler_base {
+    struct placed final : handler_base {
         template <class... Args>
-        explicit holder(Args&&... args) : handler(std::forward<Args>(args)...) {}
+        explicit placed(Args&&... args) : handler(std::forward<Args>(args)...) {}
         void call(asio::cancellation_type_t type) override { handler(type); }
+        void destroy() noexcept override { this->~placed(); }
+        Handler handler;
+    };
+
+    template <class Handler>
+    struct allocated final : handler_base, recycled {
+        template <class... Args>
+        explicit allocated(Args&&... args) : handler(std::forward<Args>(args)...) {}
+        void call(asio::cancellation_type_t type) override { handler(type); }
+        void destroy() noexcept override { delete this; }
         Handler handler;
     };
 
 public:
+    signal() = default;
+    signal(const signal&) = delete;
+    signal& operator=(const signal&) = delete;
+    ~signal() { clear(); }
+
     /// Models Asio's CancellationSlot.
     class slot {
     public:
@@ -46,14 +66,21 @@ public:
         bool has_handler() const noexcept { return is_connected() && signal_->handler_ != nullptr; }
         void clear() {
             if (is_connected()) {
-                signal_->handler_.reset();
+                signal_->clear();
             }
         }
         template <class Handler, class... Args>
         Handler& emplace(Args&&... args) {
-            auto* made = new holder<Handler>(std::forward<Args>(args)...);
-            signal_->handler_.reset(made);
-            return made->handler;
+            clear();
+            if constexpr (sizeof(placed<Handler>) <= sizeof(signal::storage_) && alignof(Handler) <= alignof(void*)) {
+                auto* made = ::new (static_cast<void*>(signal_->storage_)) placed<Handler>(std::forward<Args>(args)...);
+                signal_->handler_ = made;
+                return made->handler;
+            } else {
+                auto* made = new allocated<Handler>(std::forward<Args>(args)...);
+                signal_->handler_ = made;
+                return made->handler;
+            }
         }
         friend bool operator==(const slot&, const slot&) noexcept = default;
 
@@ -62,13 +89,20 @@ public:
     };
 
     void emit(asio::cancellation_type_t type) {
-        if (handler_) {
+        if (handler_ != nullptr) {
             handler_->call(type);
         }
     }
 
 private:
-    std::unique_ptr<handler_base> handler_;
+    void clear() noexcept {
+        if (handler_ != nullptr) {
+            std::exchange(handler_, nullptr)->destroy();
+        }
+    }
+
+    handler_base* handler_ = nullptr;
+    alignas(void*) std::byte storage_[3 * sizeof(void*)];
 };
 
 /// Cancels a coroutine thread: through the state that it begins with, or through one that its coroutines have set since.

@@ -20,7 +20,7 @@ public:
     /// True if keeping an `F` takes no memory.
     template <class F>
     static constexpr bool fits =
-        sizeof(F) <= sizeof(void*) * 5 && alignof(F) <= alignof(void*) && std::is_nothrow_move_constructible_v<F>;
+        sizeof(F) <= sizeof(void*) * 4 && alignof(F) <= alignof(void*) && std::is_nothrow_move_constructible_v<F>;
 
     unique_function() = default;
     template <class F>
@@ -98,7 +98,7 @@ private:
     }
 
     holder* held_ = nullptr;
-    alignas(void*) std::byte storage_[sizeof(void*) * 6];  // and its virtual functions' table
+    alignas(void*) std::byte storage_[sizeof(void*) * 5];  // and its virtual functions' table
 };
 
 }  // namespace coraii::detail

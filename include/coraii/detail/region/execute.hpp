@@ -27,7 +27,7 @@ namespace coraii::detail {
 /// Room for one queued function, kept from setup until cleanup: then neither the end of a use nor that of a cleanup needs
 /// memory.
 struct reserved_memory {
-    alignas(std::max_align_t) std::byte bytes[80];
+    alignas(void*) std::byte bytes[80];
 };
 
 template <class V>
@@ -142,12 +142,12 @@ void execute_reserved(const Executor& executor, deliver how, reserved_memory& me
 
 /// Code that one scope runs in place of another's: a setup begun by a setup, a cleanup begun by a cleanup. While one
 /// lives, the calling thread is one level deeper in it. What would go too deep is queued: the native stack is finite.
-class in_place {
+class nesting_level {
 public:
-    in_place() noexcept { ++depth_; }
-    in_place(const in_place&) = delete;
-    in_place& operator=(const in_place&) = delete;
-    ~in_place() { --depth_; }
+    nesting_level() noexcept { ++depth_; }
+    nesting_level(const nesting_level&) = delete;
+    nesting_level& operator=(const nesting_level&) = delete;
+    ~nesting_level() { --depth_; }
 
     static bool too_deep() noexcept { return depth_ >= deepest; }
 
@@ -162,8 +162,8 @@ void dispatch_on(registry& scopes, const Executor& executor, F f) {
     const current_origin there{scopes, origin_of(executor)};
     if (!runs_here(executor)) {
         asio::dispatch(executor, std::move(f));
-    } else if (!in_place::too_deep()) {
-        const in_place level;
+    } else if (!nesting_level::too_deep()) {
+        const nesting_level level;
         std::move(f)();
     } else if constexpr (can_post<Executor>) {
         asio::post(executor, std::move(f));

@@ -116,10 +116,10 @@ auto set_up(scope_core<Executor>& scope, const Executor& executor, asio::cancell
         }};
 }
 
-/// `co_await end_use(scope, status)`: waits for the cleanup. Does not suspend if that does not, and we are on the scope's
+/// `co_await end_use_and_wait(scope, status)`: waits for the cleanup. Does not suspend if that does not, and we are on the scope's
 /// executor. The cleanup's error is then in `error_`, unless `status` carries one.
 template <class Executor>
-auto end_use(scope_core<Executor>& scope, exit_status status) {
+auto end_use_and_wait(scope_core<Executor>& scope, exit_status status) {
     return suspend_until{
         [&scope, status = std::move(status)]() mutable {
             const use_end end = scope.end_use(std::move(status), true);
@@ -170,7 +170,7 @@ asio::awaitable<void, Executor> close_use(own_frame, scope_use<Executor> use, ex
         co_return;
     }
     const scope_ptr<Executor> scope = use.take();
-    co_await end_use(*scope, std::move(status));
+    co_await end_use_and_wait(*scope, std::move(status));
     scope->rethrow_error();
 }
 

@@ -49,7 +49,8 @@ namespace coraii::detail {
 /// |            |                            |                                    | drains the context: its error       |
 /// | closed     | is no more                 |                                    |                                     |
 ///
-/// A context that is destroyed takes a scope from open, ended or queued to cleaning (`context_dies`).
+/// A context that is destroyed takes a scope from open, ended or queued to cleaning (`context_dies`). A scope that is never
+/// awaited goes from made to closed.
 enum class scope_state : unsigned char { made, setting_up, unwanted, open, ended, queued, cleaning, closed };
 
 /// What a scope is told of itself before it begins. Most are told nothing.
@@ -111,7 +112,7 @@ public:
     exit_status status_;  // how the use ended
     std::exception_ptr error_;  // what the coroutine threw; then what the waiter is to be given
     waiter waiter_;  // for the end of setup, then for that of the cleanup: nobody waits for both at once
-    boost::intrusive_ptr<registry_entry> below_;  // held until this one is closed (exit_stack)
+    boost::intrusive_ptr<registry_entry> held_below_;  // held until this one is closed (exit_stack)
     bool released_ = false;  // the user took the resource: nothing is to be cleaned
     bool keeps_context_running_ = false;  // while it is open: it is a guard's, not a `with`'s
 
@@ -121,7 +122,7 @@ protected:
     /// Nothing is left of it but what was asked for.
     virtual void end() noexcept = 0;
 
-    bool moved(scope_state from, scope_state to) noexcept { return state_.compare_exchange_strong(from, to); }
+    bool move_state(scope_state from, scope_state to) noexcept { return state_.compare_exchange_strong(from, to); }
 
     void count_opened() noexcept {
         const bool listed = keeps_context_running_ || registry_->tracking();
@@ -233,7 +234,7 @@ private:
     }
 
     void drop_below() noexcept {
-        if (const auto below = std::exchange(below_, nullptr)) {
+        if (const auto below = std::exchange(held_below_, nullptr)) {
             below->drop_hold(deliver::posted);
         }
     }

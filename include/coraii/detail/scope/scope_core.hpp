@@ -35,6 +35,7 @@ class scope_core final : public scope_coroutine<Executor> {
     using base::region_;
     using base::registry_;
     using base::state_;
+    using base::unstarted_;
     using base::waited_;
 
 public:
@@ -49,7 +50,7 @@ public:
     /// For the one that is to begin it: false for every other.
     bool claim_setup() noexcept {
         if (unstarted_.load(std::memory_order_acquire) != 1) {
-            return this->moved(scope_state::made, scope_state::setting_up);
+            return this->move_state(scope_state::made, scope_state::setting_up);
         }
         state_.store(scope_state::setting_up, std::memory_order_relaxed);  // nobody else knows of it
         return true;
@@ -63,7 +64,7 @@ public:
     void drop_unstarted() noexcept {
         const bool is_last = unstarted_.load(std::memory_order_acquire) == 1 ||
                              unstarted_.fetch_sub(1, std::memory_order_acq_rel) == 1;
-        if (is_last && this->moved(scope_state::made, scope_state::closed)) {
+        if (is_last && this->move_state(scope_state::made, scope_state::closed)) {
             this->destroy_coroutine();
         }
     }
@@ -98,7 +99,7 @@ public:
     /// The user's last word. Unless `waited`, the cleanup runs in the background.
     use_end end_use(exit_status status, bool waited) noexcept {
         const scope_state now = state();
-        if (now == scope_state::made || now >= scope_state::cleaning) {
+        if (now != scope_state::setting_up && now != scope_state::open) {
             return use_end::over;
         }
         status_ = std::move(status);
@@ -112,7 +113,7 @@ public:
                 region_.reset(region::drop_here(*this, *registry_));
             }
         }
-        if (now == scope_state::setting_up && this->moved(scope_state::setting_up, scope_state::unwanted)) {
+        if (now == scope_state::setting_up && this->move_state(scope_state::setting_up, scope_state::unwanted)) {
             this->drop_hold(deliver::dispatched);
             return use_end::elsewhere;
         }
@@ -172,7 +173,7 @@ public:
             // What was held goes with the rest: one after another, not one inside another.
             return how == deliver::dispatched ? context_dies() : void();
         }
-        if (!this->moved(scope_state::ended, scope_state::queued)) {
+        if (!this->move_state(scope_state::ended, scope_state::queued)) {
             return;
         }
         if (how == deliver::dispatched && may_clean_here()) {
@@ -183,7 +184,7 @@ public:
         } catch (...) {
             // No memory to queue it, on an executor that takes none from us. It stays listed: the context runs it at
             // its end at the latest.
-            if (!this->moved(scope_state::queued, scope_state::ended)) {  // or the executor has run it at once, and it threw
+            if (!this->move_state(scope_state::queued, scope_state::ended)) {  // or the executor has run it at once, and it threw
                 this->report(std::current_exception());
             }
         }
@@ -214,18 +215,18 @@ private:
     }
 
     bool may_clean_here() const noexcept {
-        return !registry_->dying() && !in_place::too_deep() && executor_.runs_here();
+        return !registry_->dying() && !nesting_level::too_deep() && executor_.runs_here();
     }
 
     void run_cleanup() {
         const current_region_origin here{*registry_, {region_.get(), this}};
-        for (scope_state from = state(); !this->moved(from, scope_state::cleaning); from = state()) {
+        for (scope_state from = state(); !this->move_state(from, scope_state::cleaning); from = state()) {
             if (from < scope_state::open || from >= scope_state::cleaning) {
                 return;  // the context was faster
             }
         }
         this->count_ended();
-        const in_place level;
+        const nesting_level level;
         if (this->is_inline()) {
             return waiter_.set();
         }
@@ -253,8 +254,6 @@ private:
         } catch (...) {  // no memory to copy a large executor: what the cleanup waits for keeps the context running
         }
     }
-
-    std::atomic<unsigned> unstarted_{0};
 };
 
 /// A scope that may not have begun yet. Copies share it: one of them begins it.

@@ -25,6 +25,7 @@
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -47,7 +48,7 @@ class scope_coroutine : public scope_lifecycle {
     using core_type = scope_core<Executor>;
 
 public:
-    explicit scope_coroutine(std::size_t block_size) noexcept : block_size_{block_size} {}
+    explicit scope_coroutine(std::size_t block_size) noexcept : block_size_{static_cast<std::uint32_t>(block_size)} {}
 
     // ---- the coroutine, in the same block
 
@@ -213,6 +214,7 @@ protected:
 
     scope_executor<Executor> executor_;
     thread_signal signal_;  // cancels setup; and the cleanup, when its time is up
+    std::atomic<unsigned> unstarted_{0};  // who could begin it
 
 private:
     /// Who answers for the coroutine while its thread is begun: it may be dropped before we know why.
@@ -276,14 +278,14 @@ private:
             if (keeps_context_running_) {
                 executor_.track_work();
             }
-            in_place_now = at_once || (executor_.runs_here() && !in_place::too_deep());
+            in_place_now = at_once || (executor_.runs_here() && !nesting_level::too_deep());
             if (in_place_now) {
                 coroutine_is_ours = false;
                 run_setup(executor, cancel);
             } else {
                 thread_start start{self(), executor, cancel};
                 coroutine_is_ours = false;
-                if (in_place::too_deep()) {
+                if (nesting_level::too_deep()) {
                     asio::post(executor, std::move(start));
                 } else {
                     asio::dispatch(executor, std::move(start));
@@ -309,7 +311,7 @@ private:
                                           connected ? signal_.slot() : asio::cancellation_slot{}, cancel};
         const current_region_origin here{*registry_,
                                          executor_.may_be_in_a_region() ? origin_of(executor) : code_origin{}};
-        const in_place level;
+        const nesting_level level;
         thread.run();
     }
 
@@ -343,8 +345,8 @@ private:
     void opened() {
         const std::exception_ptr thrown = std::exchange(error_, nullptr);  // by an operation that was begun nevertheless
         count_opened();
-        if (moved(scope_state::setting_up, scope_state::open)) {
-            tell_of_setup(in_place::too_deep() ? deliver::posted : deliver::dispatched);
+        if (move_state(scope_state::setting_up, scope_state::open)) {
+            tell_of_setup(nesting_level::too_deep() ? deliver::posted : deliver::dispatched);
         } else {
             // Before we look who holds it: who drops the last hold looks at the state then.
             state_.store(scope_state::ended);
@@ -380,7 +382,7 @@ private:
     }
 
     boost::intrusive_ptr<cleanup_deadline<Executor>> deadline_;
-    std::size_t block_size_;
+    std::uint32_t block_size_;
     std::atomic<launch> launched_{launch::starting};
     bool inline_ = false;
 };

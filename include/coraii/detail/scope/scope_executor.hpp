@@ -3,6 +3,7 @@
 #define CORAII_DETAIL_SCOPE_SCOPE_EXECUTOR_HPP
 
 #include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/detail/coroutine/waiter.hpp"
 #include "coraii/detail/region/execute.hpp"
 
@@ -42,26 +43,26 @@ public:
             ::new (static_cast<void*>(&io_)) io_executor{*io};
             kind_ = kind::io;
         } else {
-            ::new (static_cast<void*>(&other_)) Executor{executor};
+            other_ = new other{executor};
             kind_ = kind::other;
         }
     }
 
-    /// An executor that tracks no work, but for those of the user's own that are of one type whether they do or not.
+    /// It tracks work only if it is an executor that is of one type whether it does or not.
     Executor get() const {
         if constexpr (std::constructible_from<Executor, io_executor>) {
             if (const std::optional<io_executor> io = as_io()) {
                 return Executor{*io};
             }
         }
-        return other_;
+        return other_->executor;
     }
 
     asio::execution_context& context() const {
         if (const std::optional<io_executor> io = as_io()) {
             return asio::query(*io, asio::execution::context);
         }
-        return asio::query(other_, asio::execution::context);
+        return asio::query(other_->executor, asio::execution::context);
     }
     bool may_be_in_a_region() const noexcept { return kind_ == kind::other; }
 
@@ -70,7 +71,7 @@ public:
         switch (kind_) {
             case kind::io: return io_.running_in_this_thread();
             case kind::tracked_io: return tracked_io_.running_in_this_thread();
-            case kind::other: return detail::runs_here(other_);
+            case kind::other: return detail::runs_here(other_->executor);
             case kind::none: break;
         }
         return false;
@@ -83,13 +84,13 @@ public:
             const io_executor io = io_;
             ::new (static_cast<void*>(&tracked_io_)) tracked_io{asio::require(io, work)};
             kind_ = kind::tracked_io;
-        } else if (kind_ == kind::other && !tracks_work_) {
+        } else if (kind_ == kind::other && !other_->tracks_work) {
             if constexpr (tracks_in_place) {
-                other_ = asio::prefer(other_, work);
+                other_->executor = asio::prefer(other_->executor, work);
             } else {
-                work_.emplace(asio::prefer(other_, work));
+                other_->work.emplace(asio::prefer(other_->executor, work));
             }
-            tracks_work_ = true;
+            other_->tracks_work = true;
         }
     }
 
@@ -99,7 +100,7 @@ public:
         if (const std::optional<io_executor> io = as_io()) {
             queue_reserved(*io, memory_, std::move(f));
         } else if (kind_ == kind::other) {
-            const Executor executor = other_;  // a copy: the scope may be closed before execute returns
+            const Executor executor = other_->executor;  // a copy: the scope may be closed before execute returns
             execute_reserved(executor, how, memory_, std::move(f));
         }
     }
@@ -119,13 +120,7 @@ public:
     void end() noexcept {
         switch (std::exchange(kind_, kind::none)) {
             case kind::tracked_io: return tracked_io_.~tracked_io();
-            case kind::other:
-                other_.~Executor();
-                if constexpr (!tracks_in_place) {
-                    work_.reset();
-                }
-                tracks_work_ = false;
-                return;
+            case kind::other: delete other_; return;
             case kind::io:
             case kind::none: break;
         }
@@ -145,14 +140,21 @@ private:
         return std::nullopt;
     }
 
+    /// Any other, in recycled memory.
+    struct other : recycled {
+        explicit other(const Executor& e) : executor{e} {}
+
+        Executor executor;
+        [[no_unique_address]] std::conditional_t<tracks_in_place, nothing, std::optional<tracked<Executor>>> work;
+        bool tracks_work = false;
+    };
+
     union {
         io_executor io_;
         tracked_io tracked_io_;
-        Executor other_;
+        other* other_;
     };
-    [[no_unique_address]] std::conditional_t<tracks_in_place, nothing, std::optional<tracked<Executor>>> work_;
     kind kind_ = kind::none;
-    bool tracks_work_ = false;
     reserved_memory memory_;
 };
 

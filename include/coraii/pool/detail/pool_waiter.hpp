@@ -68,14 +68,16 @@ public:
                 }
             });
         }
-        done_ = [done = completion<Handler, Executor>{std::move(handler), own},
-                 scopes = registry_](std::exception_ptr error) mutable {
-            if constexpr (is_ours) {
+        completion<Handler, Executor> completed{std::move(handler), own};
+        if constexpr (is_ours) {
+            done_ = [done = std::move(completed)](std::exception_ptr error) mutable {
                 std::move(done).here(std::move(error));
-            } else {
+            };
+        } else {
+            done_ = [done = std::move(completed), scopes = registry_](std::exception_ptr error) mutable {
                 std::move(done).dispatch(*scopes, std::move(error));
-            }
-        };
+            };
+        }
         executor_.emplace(executor);
         registry_->waits.add(*this);
     }
