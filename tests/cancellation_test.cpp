@@ -531,6 +531,30 @@ TEST_CASE("G11: a cleanup that takes too long is cancelled, and close and with f
     CHECK(coraii::stats(context).failed == (w == way::stack ? 2 : 1));  // the stack is a scope, too
 }
 
+TEST_CASE("G11: a cleanup that is out of time and fails by itself is not taken for one that was only cancelled", "[cancel]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    const auto w = GENERATE(way::with, way::guard, way::stack);
+    CAPTURE(s, w);
+    asio::io_context context;
+    events log;
+    const auto scope = [&]() -> coraii::async_scope<item> {
+        item i{&log, "a"};
+        co_yield i;
+        bool aborted = false;
+        try {
+            co_await noted_wait(log, "cleanup");
+        } catch (const boost::system::system_error&) { aborted = true; }
+        if (aborted) {
+            throw std::runtime_error("the disk is full");
+        }
+    };
+    const auto work = [&]() -> awaitable<void> { co_await use(w, scope().cleanup_timeout(5ms), no_body); };
+    task t{context, work(), s};
+    finish(context);
+    CHECK(what(t.error()) == "the disk is full");
+    CHECK(log == events{"cleanup aborted"});
+}
+
 TEST_CASE("G11: on the destructor path the timeout is reported", "[cancel]") {
     asio::io_context context;
     reports reported{context};

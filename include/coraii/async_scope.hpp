@@ -202,7 +202,8 @@ public:
     async_scope& operator=(async_scope&&) noexcept = default;
 
     /// Bounds the cleanup: when it has run for `limit`, it is cancelled (`cancellation_type::terminal`), and once it has
-    /// ended, `close` and `with` fail with `errc::cleanup_timeout`.
+    /// ended, `close` and `with` fail with `errc::cleanup_timeout`, unless it ended with an error of its own
+    /// (`operation_aborted` is none).
     /// Preconditions: limit > 0, else `std::invalid_argument`.
     /// Exception safety: if there is no memory for the wait when the cleanup begins, it runs without a limit.
     [[nodiscard]] async_scope cleanup_timeout(std::chrono::steady_clock::duration limit) && {

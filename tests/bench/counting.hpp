@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// What can be counted exactly: the allocations of a thread, the memory it holds, and the instructions of a program. Include
-// this in exactly one source file: it replaces malloc.
+// What can be counted exactly: the allocations of a thread, the memory it holds, and the instructions of a program.
+// Include this in exactly one source file: it replaces malloc and free.
 #ifndef CORAII_TESTS_BENCH_COUNTING_HPP
 #define CORAII_TESTS_BENCH_COUNTING_HPP
-
-#include <malloc.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <malloc.h>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -63,28 +62,29 @@ inline double instructions(const std::string& command) {
 #error "Allocations are counted with glibc's names for its allocation functions"
 #endif
 
-// Asio takes the memory of coroutines by aligned_alloc, the standard library its own by malloc.
+// Asio takes the memory of coroutines by aligned_alloc, the standard library its own by malloc. None is inlined: that would
+// change what else the compiler inlines, and so what is measured.
 extern "C" {
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the C library's own names
 void* __libc_malloc(std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 void __libc_free(void*);
 // NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
-void* malloc(std::size_t size) noexcept {
+[[gnu::noinline]] void* malloc(std::size_t size) noexcept {
     ++counting::allocations;
     if (counting::counts_bytes) [[unlikely]] {
         return counting::counted(__libc_malloc(size));
     }
     return __libc_malloc(size);
 }
-void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+[[gnu::noinline]] void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
     ++counting::allocations;
     if (counting::counts_bytes) [[unlikely]] {
         return counting::counted(__libc_memalign(alignment, size));
     }
     return __libc_memalign(alignment, size);
 }
-void free(void* memory) noexcept {
+[[gnu::noinline]] void free(void* memory) noexcept {
     if (counting::counts_bytes) [[unlikely]] {
         counting::bytes -= static_cast<long>(::malloc_usable_size(memory));
     }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Ways to set up a resource, use it and clean it up, all of which do nothing: by hand, and with coraii. For one source file:
-// compilers inline a static function more readily, as a program's own, and by hand that saves a twelfth of the instructions.
+// Ways to set up a resource, use it and clean it up, all of which do nothing: by hand, and with coraii.
 #ifndef CORAII_TESTS_BENCH_SCOPE_FORMS_HPP
 #define CORAII_TESTS_BENCH_SCOPE_FORMS_HPP
 
@@ -23,17 +22,17 @@ namespace scope_bench {
 namespace asio = boost::asio;
 using asio::awaitable;
 
-static awaitable<int> open_resource() {
+inline awaitable<int> open_resource() {
     co_return 0;
 }
-static awaitable<void> use_resource(int&) {
+inline awaitable<void> use_resource(int&) {
     co_return;
 }
-static awaitable<void> close_resource(int&) {
+inline awaitable<void> close_resource(int&) {
     co_return;
 }
 
-static coraii::async_scope<int> resource() {
+inline coraii::async_scope<int> resource() {
     int r = co_await open_resource();
     co_yield r;
     co_await close_resource(r);
@@ -41,7 +40,7 @@ static coraii::async_scope<int> resource() {
 
 // ---- by hand
 
-static awaitable<void> by_hand_unshielded() {
+inline awaitable<void> by_hand_unshielded() {
     int r = co_await open_resource();
     std::exception_ptr error;
     try {
@@ -53,7 +52,7 @@ static awaitable<void> by_hand_unshielded() {
     }
 }
 
-static awaitable<void> by_hand_shielded() {
+inline awaitable<void> by_hand_shielded() {
     int r = co_await open_resource();
     std::exception_ptr error;
     try {
@@ -71,39 +70,39 @@ static awaitable<void> by_hand_shielded() {
 
 // ---- with coraii
 
-static awaitable<void> with_one() {
+inline awaitable<void> with_one() {
     return coraii::with(resource(), use_resource);
 }
 
-static awaitable<void> with_three() {
+inline awaitable<void> with_three() {
     return coraii::with(resource(), resource(), resource(), [](int& r, int&, int&) { return use_resource(r); });
 }
 
-static awaitable<void> guard_closed() {
+inline awaitable<void> guard_closed() {
     auto g = co_await resource();
     co_await use_resource(*g);
     co_await g.close();
 }
 
-static awaitable<void> guard_dropped() {
+inline awaitable<void> guard_dropped() {
     auto g = co_await resource();
     co_await use_resource(*g);
 }
 
-static awaitable<void> region_of_one() {
+inline awaitable<void> region_of_one() {
     return coraii::joined(guard_dropped);
 }
 
 inline constexpr int stack_size = 100;
 
-static awaitable<void> fill(coraii::exit_stack& stack) {
+inline awaitable<void> fill(coraii::exit_stack& stack) {
     for (int i = 0; i < stack_size; ++i) {
         int* r = co_await stack.enter(resource());
         co_await use_resource(*r);
     }
 }
 
-static awaitable<void> stack_of_hundred() {
+inline awaitable<void> stack_of_hundred() {
     return coraii::with(coraii::make_exit_stack(), fill);
 }
 
@@ -126,7 +125,7 @@ inline constexpr form three{"three scopes in one with", with_three, 3};
 inline constexpr form stack{"exit_stack of 100", stack_of_hundred, stack_size};
 
 inline constexpr const form* forms[] = {&unshielded,     &shielded, &with,  &closed, &dropped,
-                                 &dropped_inside, &region,   &three, &stack};
+                                        &dropped_inside, &region,   &three, &stack};
 
 }  // namespace scope_bench
 

@@ -62,7 +62,7 @@ void run_cancellable(Coroutine coroutine) {
 
 // ---- memory
 
-/// What malloc has handed out for one: the guard itself, which is in a vector, is not counted.
+/// What malloc has handed out for one. The guard itself, which is in a vector, is not counted.
 inline double bytes_of_open_guard() {
     static const double known = [] {
         guards opened;
@@ -101,8 +101,8 @@ inline awaitable<void> post_itself() {
 inline constexpr form guards_opened{"guards opened and closed", open_and_close_guards, in_a_round};
 inline constexpr form posts{"asio::post", post_itself, in_a_round};
 
-/// How many times as much two threads get done as one. Both on an io_context that is made for two threads: on one for a
-/// single thread, Asio posts without a lock.
+/// How many times as much two threads get done as one. The one runs an io_context that is made for two threads, too: on
+/// one that is made for a single thread, Asio posts without a lock.
 inline guards_cost scaling_to_two_threads() {
     struct {
         run_of run;
@@ -218,7 +218,9 @@ inline std::string number(double value) {
 }
 
 inline void print_guards_head() {
-    std::printf("\n| %-49s | %6s | %-20s | %6s | %5s | %7s | %-3s |\n", "guards, slot", "coraii", "base", "base", "ratio",
+    std::printf(
+        "\nMany guards, opened with a slot. A target is of the ratio, or of coraii's cost if there is no base.\n\n");
+    std::printf("| %-49s | %6s | %-20s | %6s | %5s | %7s | %-3s |\n", "many guards", "coraii", "base", "base", "ratio",
                 "target", "met");
     constexpr const char* rule = "---------------------------------------------------";
     std::printf("|%.51s|%.7s:|%.22s|%.7s:|%.6s:|%.8s:|%.5s|\n", rule, rule, rule, rule, rule, rule, rule);
