@@ -256,40 +256,18 @@ private:
         asio::cancellation_state cancel_;
     };
 
+    /// True if setup was begun here.
     bool begin_thread(const Executor& executor, bool cancellable, bool at_once) {
         begin(executor);
-        if (executor_.may_be_in_a_region()) {
-            const Executor inside = for_scope(executor, *this);
-            executor_.begin(inside);
-            return start_thread(inside, cancellable, at_once);
-        }
-        return start_thread(executor, cancellable, at_once);
-    }
-
-    bool start_thread(const Executor& executor, bool cancellable, bool at_once) {
+        bool here = at_once;
         bool coroutine_is_ours = true;
-        bool in_place_now = false;
         try {
-            if (settings_ && settings_->cleanup_timeout.count() != 0) {
-                deadline_.reset(new cleanup_deadline<Executor>{executor, settings_->cleanup_timeout});
-            }
-            // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
-            const auto cancel = cancellable || deadline_ ? signal_.begin() : asio::cancellation_state{};
-            if (keeps_context_running_) {
-                executor_.track_work();
-            }
-            in_place_now = at_once || (executor_.runs_here() && !nesting_level::too_deep());
-            if (in_place_now) {
-                coroutine_is_ours = false;
-                run_setup(executor, cancel);
+            if (executor_.may_be_in_a_region()) {
+                const Executor inside = for_scope(executor, *this);
+                executor_.replace(inside);
+                start_thread(inside, cancellable, here, coroutine_is_ours);
             } else {
-                thread_start start{self(), executor, cancel};
-                coroutine_is_ours = false;
-                if (nesting_level::too_deep()) {
-                    asio::post(executor, std::move(start));
-                } else {
-                    asio::dispatch(executor, std::move(start));
-                }
+                start_thread(executor, cancellable, here, coroutine_is_ours);
             }
         } catch (...) {
             // Where an operation of setup could not begin, its thread is destroyed by a function that Asio queues, and the
@@ -302,7 +280,30 @@ private:
         if (launched_.exchange(launch::handed_over) == launch::dropped) {
             destroyed_on_the_way();
         }
-        return in_place_now;
+        return here;
+    }
+
+    void start_thread(const Executor& executor, bool cancellable, bool& here, bool& coroutine_is_ours) {
+        if (settings_ && settings_->cleanup_timeout.count() != 0) {
+            deadline_.reset(new cleanup_deadline<Executor>{executor, settings_->cleanup_timeout});
+        }
+        // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
+        const auto cancel = cancellable || deadline_ ? signal_.begin() : asio::cancellation_state{};
+        if (keeps_context_running_) {
+            executor_.track_work();
+        }
+        here = here || (executor_.runs_here() && !nesting_level::too_deep());
+        if (here) {
+            coroutine_is_ours = false;
+            return run_setup(executor, cancel);
+        }
+        thread_start start{self(), executor, cancel};
+        coroutine_is_ours = false;
+        if (nesting_level::too_deep()) {
+            asio::post(executor, std::move(start));
+        } else {
+            asio::dispatch(executor, std::move(start));
+        }
     }
 
     void run_setup(const Executor& executor, asio::cancellation_state cancel) {

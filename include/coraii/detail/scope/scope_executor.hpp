@@ -48,6 +48,9 @@ public:
         }
     }
 
+    /// By another that is no io_context's either.
+    void replace(const Executor& executor) { other_->executor = executor; }
+
     /// It tracks work only if it is an executor that is of one type whether it does or not.
     Executor get() const {
         if constexpr (std::constructible_from<Executor, io_executor>) {
