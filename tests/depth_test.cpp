@@ -57,7 +57,8 @@ coraii::async_scope<int> nested(int levels, inner ends, bool waits, numbers& n) 
 }
 
 /// Each holds the next one, and drops it when it is destroyed.
-coraii::async_scope<int> holds_next(coraii::guard<int> next, numbers& n) {
+coraii::async_scope<int> holds_next(coraii::guard<int> given, numbers& n) {
+    const coraii::guard<int> next = std::move(given);
     ++n.open;
     int value = 0;
     co_yield value;

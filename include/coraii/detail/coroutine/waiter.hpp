@@ -50,6 +50,9 @@ public:
         }
     }
 
+    /// Destroys the completion that is not to be armed: its initiating function fails.
+    void drop() noexcept { completion_.reset(); }
+
     /// For the next event. Nobody is waiting, and nobody sets it before we say so.
     void reset() noexcept { state_.store(state::idle, std::memory_order_relaxed); }
 

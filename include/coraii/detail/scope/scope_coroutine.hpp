@@ -88,6 +88,7 @@ public:
     /// Setup was claimed, and there is no memory to begin it.
     void cannot_begin() noexcept {
         state_.store(scope_state::closed);
+        waiter_.drop();
         destroy_coroutine();
     }
 
