@@ -240,8 +240,9 @@ private:
         detail::scope_access::made_at(scope, where);
         detail::scope_use<Executor> use{detail::scope_access::claim(scope)};
         use->keeps_context_running_ = true;
-        use->begin_on_own_thread(executor_, false);
-        use->rethrow_error();
+        if (use->begin_on_own_thread(executor_, false) || use->state() == detail::scope_state::closed) {
+            use->rethrow_error();  // elsewhere it may be under way, and only memory can fail it
+        }
         push(std::move(use));
     }
 
