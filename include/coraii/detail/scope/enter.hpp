@@ -5,6 +5,8 @@
 // How a scope is begun by those who use it, and how they wait for it.
 
 #include "coraii/detail/coroutine/suspend_until.hpp"
+#include "coraii/detail/coroutine/unique_function.hpp"
+#include "coraii/detail/coroutine/waiter.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/region/execute.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
@@ -126,7 +128,10 @@ auto end_use_and_wait(scope_core<Executor>& scope, exit_status status) {
             return end == use_end::over || (end == use_end::here && scope.waiter_.is_set());
         },
         [&scope](auto handler) {
-            scope.waiter_.complete_with(resume(scope.scopes(), std::move(handler)));
+            auto go_on = resume(scope.scopes(), std::move(handler));
+            static_assert(unique_function<deliver>::fits<decltype(go_on)>,
+                          "the use has ended: there may be no memory left to wait in");
+            scope.waiter_.complete_with(std::move(go_on));
             scope.waiter_.arm();
         }};
 }
