@@ -52,7 +52,7 @@ inline void run() {
     boost::asio::thread_pool workers{1};
     boost::asio::io_context context;
     boost::asio::co_spawn(context, typical(workers), boost::asio::detached);
-    open_scope()([](const std::exception_ptr&, const coraii::guard<int>&) {});
+    open_scope().on(context.get_executor())([](const std::exception_ptr&, const coraii::guard<int>&) {});
     coraii::async_drain(context)([](const std::exception_ptr&) {});
     context.run();
 }

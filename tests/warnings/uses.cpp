@@ -167,7 +167,7 @@ int main() {
     coraii::on_cleanup_error(context, [](const coraii::cleanup_failure& failure) { std::cout << failure.name; });
     // No cancellation slot here. In run(), operator|| gives its operands one.
     asio::co_spawn(context, run(workers), asio::detached);
-    open_session("zoe")([](const std::exception_ptr&, coraii::guard<std::string> guard) { std::cout << *guard; });
+    open_session("zoe").on(context.get_executor())([](const std::exception_ptr&, coraii::guard<std::string> guard) { std::cout << *guard; });
     coraii::async_drain(context)([](const std::exception_ptr&) {});
     context.run();
     std::cout << coraii::stats(context).opened << coraii::testing::sweep(guards);

@@ -92,7 +92,7 @@ struct registry_entry {
     std::source_location where_;
 
 protected:
-    ~registry_entry() = default;
+    virtual ~registry_entry() = default;
     virtual void destroy() noexcept = 0;
 
     /// Where the guard was dropped, if that was in a region.

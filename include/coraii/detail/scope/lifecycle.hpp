@@ -117,7 +117,7 @@ public:
     bool keeps_context_running_ = false;  // while it is open: it is a guard's, not a `with`'s
 
 protected:
-    ~scope_lifecycle() = default;
+    ~scope_lifecycle() override = default;
 
     /// Nothing is left of it but what was asked for.
     virtual void end() noexcept = 0;

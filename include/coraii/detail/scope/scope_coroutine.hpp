@@ -154,7 +154,7 @@ public:
     std::optional<coroutine_thread<Executor>> thread_;  // while it is paused, or has ended
 
 protected:
-    ~scope_coroutine() = default;
+    ~scope_coroutine() override = default;
 
     core_type& self() noexcept { return static_cast<core_type&>(*this); }
 
