@@ -426,3 +426,27 @@ TEST_CASE("G6, G32: on the destructor path it is reported on the scope's executo
         s);
     CHECK(p.log() == events{"report of cleanup: home"});
 }
+
+TEST_CASE("G6, G13: the error of a cleanup that ended on another executor is reported if the context dies before the way back",
+          "[executor][with]") {
+    asio::io_context elsewhere;
+    events log;
+    {
+        asio::io_context context;
+        coraii::on_cleanup_error(context, [&](const coraii::cleanup_failure& f) { log.push_back("report of " + what(f.error)); });
+        const auto scope = [&]() -> coraii::async_scope<int> {
+            int n = 0;
+            co_yield n;
+            co_await asio::post(asio::bind_executor(elsewhere, asio::use_awaitable));
+            log.push_back("cleaned");
+            throw std::runtime_error("cleanup");
+        };
+        const auto work = [&]() -> awaitable<void> {
+            co_await coraii::with(scope(), [](int&) -> awaitable<void> { co_return; });
+        };
+        asio::co_spawn(context, work, asio::detached);
+        context.poll();
+        elsewhere.poll();
+    }
+    CHECK(log == events{"cleaned", "report of cleanup"});
+}

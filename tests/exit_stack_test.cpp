@@ -4,8 +4,12 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_future.hpp>
 
+#include <atomic>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -295,4 +299,24 @@ TEST_CASE("G13: a stack on a strand that is older than the first scope dies with
         context.poll();
     }
     CHECK(log == events{"setup a", "cleanup a abandoned"});  // and AddressSanitizer, that nothing is left
+}
+
+TEST_CASE("G3, G6: a stack that is closed off its executor, while a scope of it is being set up there, waits for the cleanup",
+          "[exit_stack][threads]") {
+    asio::thread_pool pool{2};
+    for (int round = 0; round < 2'000; ++round) {
+        std::atomic<bool> cleaned = false;
+        coraii::exit_stack stack{pool.get_executor()};
+        stack.defer([&]() -> awaitable<void> {
+            cleaned = true;
+            throw std::runtime_error("cleanup failed");
+            co_return;
+        });
+        for (int i = 0; i < 100 * (round % 500); ++i) {  // close at another moment of the setup each time
+            std::atomic_signal_fence(std::memory_order_seq_cst);
+        }
+        auto closed = stack.close(asio::use_future);
+        REQUIRE_THROWS_WITH(closed.get(), "cleanup failed");
+        REQUIRE(cleaned);
+    }
 }

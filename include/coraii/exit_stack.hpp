@@ -240,6 +240,7 @@ private:
         detail::scope_access::made_at(scope, where);
         detail::scope_use<Executor> use{detail::scope_access::claim(scope)};
         use->keeps_context_running_ = true;
+        use->setup_is_awaited_ = false;
         if (use->begin_on_own_thread(executor_, false) || use->state() == detail::scope_state::closed) {
             use->rethrow_error();  // elsewhere it may be under way, and only memory can fail it
         }

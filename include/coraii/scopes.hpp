@@ -55,8 +55,10 @@ auto executor_of(Where& where) {
 
 /// Sets what is told of cleanup errors that nobody could be given. The default writes one line to stderr.
 ///
-/// Effects: replaces the handler of this context; an empty function brings the default back. The handler is called on
-///   the executor of the scope that failed, exactly once an error. What it throws is caught, and the failure printed.
+/// Effects: replaces the handler of this context; an empty function brings the default back. The handler is called exactly
+///   once for each error. If it throws, that is caught, and the failure is printed.
+/// Executor: the handler is called on the executor of the scope that failed; for a scope that was dropped in a `joined`, on
+///   that of the coroutine that joins; and when the context is destroyed, in the thread that destroys it.
 /// Thread safety: safe.
 template <class Where>
     requires detail::context_or_executor<std::remove_cvref_t<Where>>
@@ -73,9 +75,9 @@ scope_stats stats(Where&& where) {
 
 /// Turns leak hunting on or off, for scopes whose setup begins from now on.
 ///
-/// Off, which is the default, `for_each_scope` sees the scopes that have a coroutine of their own (those behind guards,
-/// and under `with` where the caller can be cancelled), without their age. On, it sees all, at the price of a mutex and
-/// a clock reading a scope.
+/// Off, which is the default, `for_each_scope` sees scopes behind guards and on exit stacks, from when they are open, and
+/// any scope whose cleanup waits for its executor or for a hold; without their age. On, it sees all, at the price of a mutex
+/// and a clock reading a scope.
 /// Thread safety: safe.
 template <class Where>
     requires detail::context_or_executor<std::remove_cvref_t<Where>>
@@ -83,7 +85,7 @@ void track_scopes(Where&& where, bool on) {
     detail::registry_of(where).track(on);
 }
 
-/// Calls `visit(const scope_info&)` for each scope that is being set up, open or being cleaned, oldest first.
+/// Calls `visit(const scope_info&)` for each scope that `track_scopes` says is seen, oldest first.
 ///
 /// Preconditions: `visit` neither makes nor ends scopes of this context; a mutex is held.
 /// Thread safety: safe.

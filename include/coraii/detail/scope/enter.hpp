@@ -20,6 +20,7 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/system_executor.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
@@ -43,6 +44,16 @@ struct forward_cancel {
     }
 };
 
+/// The same where a cancel may come from outside of the target's executor.
+template <class Executor>
+struct forward_cancel_to {
+    Executor executor;
+    forward_cancel<scope_core<Executor>> cancel;
+    void operator()(asio::cancellation_type_t type) const {
+        asio::dispatch(executor, [cancel = cancel, type] { cancel(type); });
+    }
+};
+
 /// When the scope is open, or setup has failed, `bind(handler, scope)` makes the function that is to be called on the
 /// handler's executor. Until then a cancel of the handler goes to setup.
 template <class Executor, class Handler, class Bind>
@@ -50,7 +61,11 @@ void wait_for_setup(scope_core<Executor>& scope, const Executor& executor, Handl
     using handler_executor = asio::associated_executor_t<Handler>;
     auto slot = asio::get_associated_cancellation_slot(handler);
     if (slot.is_connected()) {
-        slot.assign(forward_cancel<scope_core<Executor>>{&scope});
+        if constexpr (std::is_convertible_v<handler_executor, Executor>) {
+            slot.assign(forward_cancel<scope_core<Executor>>{&scope});
+        } else {
+            slot.assign(forward_cancel_to<Executor>{executor, {&scope}});
+        }
     }
     if constexpr (can_post<handler_executor>) {
         scope.waiter_.complete_with([&scope, handler = std::move(handler), bind](deliver how) mutable {

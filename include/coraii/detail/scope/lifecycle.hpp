@@ -114,6 +114,7 @@ public:
     waiter waiter_;  // for the end of setup, then for that of the cleanup: nobody waits for both at once
     boost::intrusive_ptr<registry_entry> held_below_;  // held until this one is closed (exit_stack)
     bool released_ = false;  // the user took the resource: nothing is to be cleaned
+    bool setup_is_awaited_ = true;  // by the waiter; not where an exit_stack has put it on itself
     bool keeps_context_running_ = false;  // while it is open: it is a guard's, not a `with`'s
 
 protected:
@@ -170,11 +171,18 @@ protected:
         if (unwanted && !waited_) {
             background_ended(deliver::dispatched);
         }
-        tell_of_setup(deliver::dispatched);
+        if (unwanted && waited_) {
+            waiter_.set();  // who has ended the use meanwhile
+        } else {
+            tell_of_setup(deliver::dispatched);
+        }
     }
 
     /// Setup is over. In a dying context nobody can be told: who waits is destroyed.
     void tell_of_setup(deliver how) {
+        if (!setup_is_awaited_) {
+            return;  // the waiter may be another's already, who waits for the cleanup
+        }
         if (registry_->dying()) {
             waiter_.cancel();
         } else {

@@ -209,6 +209,10 @@ private:
             return;  // not begun, or over
         }
         const scope_ptr<Executor> alive{this};
+        if (was == scope_state::cleaning && this->coroutine_is_done()) {  // on its way back from another executor
+            waited_ = false;
+            return this->inline_ended();
+        }
         state_.store(scope_state::closed);
         this->destroy_coroutine();
         this->destroyed(was);

@@ -67,6 +67,8 @@ public:
     /// Not inlined: a compiler that sees where a frame is destroyed may put it on the stack, and not ask us for memory.
     BOOST_NOINLINE void destroy_coroutine() noexcept { frame().destroy(); }
 
+    bool coroutine_is_done() noexcept { return std::coroutine_handle<thread_frame<Executor>>::from_promise(frame()).done(); }
+
     // ---- who begins it
 
     /// Inline. The caller has claimed setup, and awaits the coroutine.
@@ -350,6 +352,7 @@ private:
         if (move_state(scope_state::setting_up, scope_state::open)) {
             tell_of_setup(nesting_level::too_deep() ? deliver::posted : deliver::dispatched);
         } else {
+            const scope_ptr<Executor> alive{&self()};
             // Before we look who holds it: who drops the last hold looks at the state then.
             state_.store(scope_state::ended);
             if (holds_.load() == 0) {
