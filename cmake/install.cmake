@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: BSL-1.0
-# Header-only: the package lives in share/, as it is the same for every architecture.
+# Header-only, the package lives in share/, as it is the same for every architecture; with libraries, beside these.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/coraii)
-install(TARGETS coraii EXPORT coraiiTargets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+set(any_architecture ARCH_INDEPENDENT)
+if(CORAII_COMPILED)
+    set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/coraii)
+    set(any_architecture)
+endif()
+install(TARGETS coraii ${CORAII_LIBRARIES} EXPORT coraiiTargets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT coraiiTargets NAMESPACE coraii:: DESTINATION ${package_dir})
 configure_package_config_file(
     cmake/coraiiConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(
-    ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+    ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake COMPATIBILITY SameMinorVersion
+    ${any_architecture})
 install(FILES
     cmake/coraiiAdapters.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfig.cmake

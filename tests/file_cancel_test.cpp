@@ -2,6 +2,8 @@
 #include "support/files.hpp"
 #include "support/scenario.hpp"
 
+#include "coraii/detail/workers/worker_pool.hpp"
+
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/buffer.hpp>
 

@@ -8,15 +8,12 @@
 
 #include "coraii/async_scope.hpp"
 #include "coraii/file/atomic_file.hpp"
-#include "coraii/file/detail/file_scope.hpp"
 #include "coraii/file/handle.hpp"
 #include "coraii/file/lock_file.hpp"
 #include "coraii/file/temp_file.hpp"
 
-#include <fcntl.h>
 #include <filesystem>
 #include <source_location>
-#include <utility>
 
 namespace coraii {
 
@@ -50,22 +47,13 @@ enum class open_mode {
 ///   and `close()` throw it, that of a dropped guard goes to `on_cleanup_error`. The descriptor is closed all the same.
 /// Lifetime: the cleanup waits for what is under way on the file (see `file`); in a dying context it is done on the
 ///   spot.
-[[nodiscard]] inline async_scope<file> open_file(std::filesystem::path path, open_mode mode = open_mode::read,
-                                                 std::source_location where = std::source_location::current()) {
-    detail::check_path(path, "open_file");
-    int flags = O_RDONLY;
-    switch (mode) {
-        case open_mode::read: break;
-        case open_mode::write: flags = O_WRONLY | O_CREAT | O_TRUNC; break;
-        case open_mode::append: flags = O_WRONLY | O_CREAT | O_APPEND; break;
-        case open_mode::read_write: flags = O_RDWR; break;
-        case open_mode::create_new: flags = O_RDWR | O_CREAT | O_EXCL; break;
-    }
-    auto scope = detail::opened_file(std::move(path), flags);
-    detail::scope_access::made_at(scope, where);
-    return scope;
-}
+[[nodiscard]] CORAII_DECL async_scope<file> open_file(std::filesystem::path path, open_mode mode = open_mode::read,
+                                                      std::source_location where = std::source_location::current());
 
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/impl/file.ipp"
+#endif
 
 #endif

@@ -3,37 +3,13 @@
 #define CORAII_FILE_ATOMIC_FILE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/coroutine/frame.hpp"
-#include "coraii/exit_status.hpp"
-#include "coraii/file/detail/file_scope.hpp"
-#include "coraii/file/detail/replacement.hpp"
+#include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/file/handle.hpp"
 
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/this_coro.hpp>
-
 #include <filesystem>
-#include <memory>
 #include <source_location>
-#include <utility>
 
 namespace coraii {
-
-namespace detail {
-
-inline async_scope<file> replaced_file(std::filesystem::path path) {
-    const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    const worker_executor workers = workers_of(executor);
-    const auto next = std::make_shared<replacement>(path);
-    auto begin = [next] { next->begin(); };
-    co_await on_worker(own_frame{}, workers, std::move(begin));
-    file opened = file_access::make(executor, workers, next->handle(), std::move(path));
-    const exit_status why = co_yield opened;
-    file_access::leave(opened);
-    co_await close_on_worker(workers, next, why);
-}
-
-}  // namespace detail
 
 /// A new content for `path`, all or nothing: an empty file to be written, that takes the place of `path` when the use
 /// went well (`exit_status::ok()`: the body of `with` returned, or `close()` was called).
@@ -57,14 +33,13 @@ inline async_scope<file> replaced_file(std::filesystem::path path) {
 ///   there.
 /// Lifetime: in a dying context the cleanup does its work on the spot.
 /// Thread safety: of several at a time on one path, the last to end wins. To read, change and write, use `lock_file`.
-[[nodiscard]] inline async_scope<file> atomic_file(std::filesystem::path path,
-                                                   std::source_location where = std::source_location::current()) {
-    detail::check_path(path, "atomic_file");
-    auto scope = detail::replaced_file(std::move(path));
-    detail::scope_access::made_at(scope, where);
-    return scope;
-}
+[[nodiscard]] CORAII_DECL async_scope<file> atomic_file(std::filesystem::path path,
+                                                        std::source_location where = std::source_location::current());
 
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/file/impl/atomic_file.ipp"
+#endif
 
 #endif

@@ -2,24 +2,17 @@
 #ifndef CORAII_FILE_HANDLE_HPP
 #define CORAII_FILE_HANDLE_HPP
 
-#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/detail/region/completion.hpp"
-#include "coraii/file/detail/file_io.hpp"
-#include "coraii/file/detail/file_state.hpp"
+#include "coraii/file/detail/file_operation.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/deferred.hpp>
-#include <boost/asio/error.hpp>
-#include <boost/system/system_error.hpp>
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -72,16 +65,16 @@ public:
     file(file&&) noexcept = default;
     file& operator=(file&&) noexcept = default;
 
-    executor_type get_executor() const noexcept { return state_->executor; }
+    CORAII_DECL executor_type get_executor() const noexcept;
     lowest_layer_type& lowest_layer() noexcept { return *this; }
     const lowest_layer_type& lowest_layer() const noexcept { return *this; }
 
     /// The path it was opened by; of an `atomic_file`, the one that it will be.
-    const std::filesystem::path& path() const noexcept { return state_->path; }
+    CORAII_DECL const std::filesystem::path& path() const noexcept;
 
     /// The descriptor; -1 when the scope has been left. Reading and writing past this object is seen here only where
     /// nothing was read ahead.
-    native_handle_type native_handle() const noexcept { return state_->handle->fd(); }
+    CORAII_DECL native_handle_type native_handle() const noexcept;
 
     /// Reads what there is, at least one byte, from the position on.
     ///
@@ -90,8 +83,8 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_read_some(const MutableBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{state_->executor, detail::initiate_read{}}, token, state_,
-                                                                 std::optional<std::uint64_t>{}, buffers);
+            detail::initiation{get_executor(), detail::initiate_read{}}, token, state_,
+            std::optional<std::uint64_t>{}, buffers);
     }
 
     /// Writes some of the buffers, at least one byte, at the position.
@@ -101,8 +94,8 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_write_some(const ConstBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{state_->executor, detail::initiate_write{}}, token, state_,
-                                                                 std::optional<std::uint64_t>{}, buffers, false);
+            detail::initiation{get_executor(), detail::initiate_write{}}, token, state_,
+            std::optional<std::uint64_t>{}, buffers, false);
     }
 
     /// Reads at `offset` (bytes from the beginning). Leaves the position alone; any number may be under way at a time.
@@ -112,8 +105,8 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_read_some_at(std::uint64_t offset, const MutableBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{state_->executor, detail::initiate_read{}}, token, state_,
-                                                                 std::optional{offset}, buffers);
+            detail::initiation{get_executor(), detail::initiate_read{}}, token, state_,
+            std::optional{offset}, buffers);
     }
 
     /// Writes at `offset` (bytes from the beginning). Leaves the position alone; any number may be under way at a time.
@@ -124,54 +117,43 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_write_some_at(std::uint64_t offset, const ConstBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{state_->executor, detail::initiate_write{}}, token, state_,
-                                                                 std::optional{offset}, buffers, false);
+            detail::initiation{get_executor(), detail::initiate_write{}}, token, state_,
+            std::optional{offset}, buffers, false);
     }
 
     /// Everything from the position to the end. If it fails, the position of a regular file is what it was; of what is
     /// no regular file, that which was read is lost.
-    [[nodiscard]] asio::awaitable<std::string> read_all() { return detail::read_all(detail::own_frame{}, state_); }
+    [[nodiscard]] CORAII_DECL asio::awaitable<std::string> read_all();
 
     /// The next line, without its LF or CRLF, or nothing at the end. A last line may lack its end; a CR anywhere else
     /// is text, and so is a NUL.
     ///
     /// Effects: reads ahead in blocks of 64 KiB or more, and suspends once a block. A line takes as much memory as it
     ///   is long. If it fails, nothing of the line is lost.
-    [[nodiscard]] asio::awaitable<std::optional<std::string>> read_line() {
-        return detail::read_line(detail::own_frame{}, state_);
-    }
+    [[nodiscard]] CORAII_DECL asio::awaitable<std::optional<std::string>> read_line();
 
     /// Writes all of `text` at the position. When it completes, the kernel has it; `sync` is for the disk.
     ///
     /// Errors: ENOSPC, EDQUOT, EFBIG, EIO and others of write(2). The position is then behind what was written.
     /// Lifetime: `text` until it completes.
-    [[nodiscard]] asio::awaitable<void> write(std::string_view text) {
-        return detail::write_all(detail::own_frame{}, state_, text);
-    }
+    [[nodiscard]] CORAII_DECL asio::awaitable<void> write(std::string_view text);
 
     /// fsync(2): when it completes, the file's content is on the disk. For its name, the directory has to be, too.
-    [[nodiscard]] asio::awaitable<void> sync() { return detail::sync_file(detail::own_frame{}, state_); }
+    [[nodiscard]] CORAII_DECL asio::awaitable<void> sync();
 
     /// In bytes, as the kernel has it now.
-    [[nodiscard]] asio::awaitable<std::uint64_t> size() { return detail::file_size(detail::own_frame{}, state_); }
+    [[nodiscard]] CORAII_DECL asio::awaitable<std::uint64_t> size();
 
     /// Cuts the file to `size` bytes, or appends zeros. Leaves the position alone.
-    [[nodiscard]] asio::awaitable<void> resize(std::uint64_t size) {
-        return detail::resize_file(detail::own_frame{}, state_, size);
-    }
+    [[nodiscard]] CORAII_DECL asio::awaitable<void> resize(std::uint64_t size);
 
     /// Sets the position, in bytes from the beginning; behind the end is allowed. Makes no system call.
     ///
     /// Errors: ESPIPE for what is no regular file.
-    void seek(std::uint64_t position) {
-        if (!state_->positioned) {
-            detail::throw_errno(ESPIPE, "seek", state_->path.native());
-        }
-        state_->seek(position);
-    }
+    CORAII_DECL void seek(std::uint64_t position);
 
     /// The position of the next byte to be read or written; 0 for what is no regular file.
-    std::uint64_t position() const noexcept { return state_->position; }
+    CORAII_DECL std::uint64_t position() const noexcept;
 
 private:
     friend struct detail::file_access;
@@ -181,24 +163,10 @@ private:
     detail::shared_file state_;
 };
 
-namespace detail {
-
-/// For the scopes that make files.
-struct file_access {
-    static file make(asio::any_io_executor executor, worker_executor workers, std::shared_ptr<descriptor> handle,
-                     std::filesystem::path path, bool append = false) {
-        return file{std::make_shared<file_state>(std::move(executor), std::move(workers), std::move(handle),
-                                                 std::move(path), append)};
-    }
-
-    static void leave(const file& f) {
-        if (f.state_) {
-            f.state_->leave();
-        }
-    }
-};
-
-}  // namespace detail
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/file/impl/handle.ipp"
+#endif
 
 #endif

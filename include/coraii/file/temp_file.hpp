@@ -3,125 +3,13 @@
 #define CORAII_FILE_TEMP_FILE_HPP
 
 #include "coraii/async_scope.hpp"
-#include "coraii/detail/coroutine/frame.hpp"
-#include "coraii/exit_status.hpp"
-#include "coraii/file/detail/descriptor.hpp"
-#include "coraii/file/detail/file_scope.hpp"
+#include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/file/handle.hpp"
 
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/this_coro.hpp>
-
-#include <cerrno>
-#include <exception>
-#include <fcntl.h>
 #include <filesystem>
-#include <memory>
 #include <source_location>
-#include <sys/stat.h>
-#include <system_error>
-#include <unistd.h>
-#include <utility>
 
 namespace coraii {
-
-namespace detail {
-
-/// A file or directory of ours that is removed once, at the latest when nobody knows it any more. Its methods block,
-/// and are called on a worker.
-class temporary {
-public:
-    explicit temporary(std::filesystem::path parent) : parent_{std::move(parent)} {}
-    temporary(const temporary&) = delete;
-    temporary& operator=(const temporary&) = delete;
-    ~temporary() {
-        try {
-            remove();
-        } catch (...) {  // the last resort has nobody to tell
-        }
-    }
-
-    const std::filesystem::path& path() const noexcept { return path_; }
-    const std::shared_ptr<descriptor>& handle() const noexcept { return handle_; }
-
-    void make_file() {
-        const int fd = make(
-            [](const char* path) { return ::open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); });
-        handle_->adopt(fd, path_.native());
-    }
-
-    void make_directory() {
-        make([](const char* path) { return ::mkdir(path, 0700); });
-    }
-
-    /// As the cleanup of a scope: whatever of it fails, the rest is done. No effect the second time.
-    void close(const exit_status&) {
-        std::exception_ptr error;
-        try {
-            handle_->close();
-        } catch (...) { error = std::current_exception(); }
-        remove();
-        if (error) {
-            std::rethrow_exception(error);
-        }
-    }
-
-private:
-    template <class Make>
-    int make(Make attempt) {
-        for (int i = 0;; ++i) {
-            std::filesystem::path path = parent_ / ("coraii-" + random_digits());
-            const int made = uninterrupted([&] { return attempt(path.c_str()); });
-            if (made >= 0) {
-                path_ = std::move(path);
-                return made;
-            }
-            if (errno != EEXIST || i == most_names) {
-                throw_errno(errno, "make a temporary in", parent_.native());
-            }
-        }
-    }
-
-    void remove() {
-        const std::filesystem::path path = std::exchange(path_, {});
-        std::error_code error;
-        if (!path.empty()) {
-            std::filesystem::remove_all(path, error);  // gone already is no error
-        }
-        if (error) {
-            throw_errno(error.value(), "remove", path.native());
-        }
-    }
-
-    std::filesystem::path parent_;
-    std::filesystem::path path_;  // while there is something to remove
-    std::shared_ptr<descriptor> handle_ = std::make_shared<descriptor>();
-};
-
-inline async_scope<file> temporary_file(std::filesystem::path directory) {
-    const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    const worker_executor workers = workers_of(executor);
-    const auto made = std::make_shared<temporary>(std::move(directory));
-    auto make = [made] { made->make_file(); };
-    co_await on_worker(own_frame{}, workers, std::move(make));
-    file opened = file_access::make(executor, workers, made->handle(), made->path());
-    const exit_status why = co_yield opened;
-    file_access::leave(opened);
-    co_await close_on_worker(workers, made, why);
-}
-
-inline async_scope<std::filesystem::path> temporary_directory(std::filesystem::path parent) {
-    const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    const worker_executor workers = workers_of(executor);
-    const auto made = std::make_shared<temporary>(std::move(parent));
-    auto make = [made] { made->make_directory(); };
-    co_await on_worker(own_frame{}, workers, std::move(make));
-    std::filesystem::path path = made->path();
-    const exit_status why = co_yield path;
-    co_await close_on_worker(workers, made, why);
-}
-
-}  // namespace detail
 
 /// A new, empty file of its own, to be read and written; `path()` names it. The cleanup closes and removes it.
 ///
@@ -133,31 +21,23 @@ inline async_scope<std::filesystem::path> temporary_directory(std::filesystem::p
 /// Errors: `boost::system::system_error` with the errno of open(2), close(2) or unlink(2), and the path.
 ///   `temp_directory_path()` throws `std::filesystem::filesystem_error` if $TMPDIR is no directory.
 /// Lifetime: in a dying context it is removed on the spot. A program that is killed leaves it behind.
-[[nodiscard]] inline async_scope<file> temp_file(
+[[nodiscard]] CORAII_DECL async_scope<file> temp_file(
     std::filesystem::path directory = std::filesystem::temp_directory_path(),
-    std::source_location where = std::source_location::current()) {
-    detail::check_path(directory, "temp_file");
-    directory = std::filesystem::absolute(directory);
-    auto scope = detail::temporary_file(std::move(directory));
-    detail::scope_access::made_at(scope, where);
-    return scope;
-}
+    std::source_location where = std::source_location::current());
 
 /// A new, empty directory of its own. The cleanup removes it, with everything in it.
 ///
 /// Effects: makes "coraii-<16 hex digits>" in `parent`, with the mode 0700. Symlinks in it are removed, not followed.
 /// Preconditions, Cancellation, Errors and Lifetime: as `temp_file`. If something in it cannot be removed, the rest
 ///   may still be there.
-[[nodiscard]] inline async_scope<std::filesystem::path> temp_directory(
+[[nodiscard]] CORAII_DECL async_scope<std::filesystem::path> temp_directory(
     std::filesystem::path parent = std::filesystem::temp_directory_path(),
-    std::source_location where = std::source_location::current()) {
-    detail::check_path(parent, "temp_directory");
-    parent = std::filesystem::absolute(parent);
-    auto scope = detail::temporary_directory(std::move(parent));
-    detail::scope_access::made_at(scope, where);
-    return scope;
-}
+    std::source_location where = std::source_location::current());
 
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/file/impl/temp_file.ipp"
+#endif
 
 #endif

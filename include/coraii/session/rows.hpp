@@ -2,16 +2,15 @@
 #ifndef CORAII_SESSION_ROWS_HPP
 #define CORAII_SESSION_ROWS_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/session/error.hpp"
 #include "coraii/session/value.hpp"
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <optional>
-#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +19,13 @@
 #include <vector>
 
 namespace coraii {
+
+namespace detail {
+
+[[noreturn]] CORAII_DECL void throw_out_of_range(std::string what);
+[[noreturn]] CORAII_DECL void throw_column_error(sql_errc error, const std::string& column);
+
+}  // namespace detail
 
 /// One value of a row. Lifetime: a view into its `sql_rows`.
 class sql_field {
@@ -40,11 +46,11 @@ public:
             return is_null() ? T{} : T{as<typename T::value_type>()};
         } else {
             if (is_null()) {
-                throw sql_error{sql_errc::null_value, {.message = "column \"" + *column_ + '"'}};
+                detail::throw_column_error(sql_errc::null_value, *column_);
             }
             std::optional<T> converted = detail::from_sql_value<T>(*value_);
             if (!converted) {
-                throw sql_error{sql_errc::bad_conversion, {.message = "column \"" + *column_ + '"'}};
+                detail::throw_column_error(sql_errc::bad_conversion, *column_);
             }
             return *std::move(converted);
         }
@@ -67,18 +73,12 @@ public:
     template <std::integral Index>  // so that a literal 0 is no null pointer
     sql_field operator[](Index index) const {
         if (!std::in_range<std::size_t>(index) || static_cast<std::size_t>(index) >= size()) {
-            throw sql_error{sql_errc::out_of_range, {.message = "column " + std::to_string(index)}};
+            detail::throw_out_of_range("column " + std::to_string(index));
         }
         return {columns_[static_cast<std::size_t>(index)], values_[index]};
     }
     /// The first column of that name.
-    sql_field operator[](std::string_view column) const {
-        const auto found = std::ranges::find(columns_, column);
-        if (found == columns_.end()) {
-            throw sql_error{sql_errc::out_of_range, {.message = "column \"" + std::string{column} + '"'}};
-        }
-        return (*this)[static_cast<std::size_t>(found - columns_.begin())];
-    }
+    CORAII_DECL sql_field operator[](std::string_view column) const;
 
 private:
     std::span<const std::string> columns_;
@@ -99,12 +99,7 @@ public:
     std::uint64_t affected() const noexcept { return affected_; }
 
     /// Errors: `sql_errc::out_of_range`.
-    sql_row operator[](std::size_t index) const {
-        if (index >= size()) {
-            throw sql_error{sql_errc::out_of_range, {.message = "row " + std::to_string(index)}};
-        }
-        return row(index);
-    }
+    CORAII_DECL sql_row operator[](std::size_t index) const;
 
     /// For range-based for.
     class iterator {
@@ -151,5 +146,9 @@ private:
 };
 
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/session/impl/rows.ipp"
+#endif
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef CORAII_SESSION_VALUE_HPP
 #define CORAII_SESSION_VALUE_HPP
 
+#include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/session/error.hpp"
 
 #include <charconv>
@@ -80,11 +81,7 @@ sql_value to_sql_value(T&& from) {
 }
 
 /// For a statement that takes so many parameters, and was given another number of values.
-inline sql_error wrong_parameter_count(std::size_t given, std::size_t takes, std::string statement) {
-    return sql_error{sql_errc::wrong_parameter_count,
-                     {.message = std::to_string(given) + " values for " + std::to_string(takes) + " parameters",
-                      .statement = std::move(statement)}};
-}
+CORAII_DECL sql_error wrong_parameter_count(std::size_t given, std::size_t takes, std::string statement);
 
 /// The whole text as a number; nothing if it is none, or not in T's range.
 template <class T>
@@ -104,10 +101,7 @@ std::optional<T> parsed(std::string_view text) {
     }
 }
 
-inline std::string number_text(double number) {
-    char text[32];
-    return {text, std::to_chars(text, text + sizeof text, number).ptr};
-}
+CORAII_DECL std::string number_text(double number);
 
 /// A value that is not NULL as a T; nothing if that would lose something.
 template <class T>
@@ -161,5 +155,9 @@ std::optional<T> from_sql_value(const sql_value& value) {
 
 }  // namespace detail
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/session/impl/value.ipp"
+#endif
 
 #endif

@@ -19,49 +19,21 @@ class cleanup_reports {
 public:
     using handler = std::function<void(const cleanup_failure&)>;
 
-    void set_handler(handler h) {
-        auto shared = std::make_shared<const handler>(std::move(h));
-        const std::lock_guard lock{mutex_};
-        handler_ = std::move(shared);
-    }
+    CORAII_DECL void set_handler(handler h);
 
-    void report(const cleanup_failure& failure) noexcept {
-        try {
-            std::shared_ptr<const handler> call;
-            {
-                const std::lock_guard lock{mutex_};
-                call = handler_;
-            }
-            if (call && *call) {
-                (*call)(failure);
-                return;
-            }
-        } catch (...) {  // there is nobody left to tell but stderr
-        }
-        print(failure);
-    }
+    CORAII_DECL void report(const cleanup_failure& failure) noexcept;
 
 private:
-    static void print(const cleanup_failure& failure) noexcept {
-        const char* what = "an exception that is no std::exception";
-        std::string text;
-        try {
-            std::rethrow_exception(failure.error);
-        } catch (const std::exception& e) {
-            try {
-                text = e.what();
-                what = text.c_str();
-            } catch (...) { what = "an error (no memory left to say which)"; }
-        } catch (...) {}
-        std::fprintf(stderr, "coraii: the cleanup of %.*s%s%s:%u failed: %s\n", static_cast<int>(failure.name.size()),
-                     failure.name.data(), failure.name.empty() ? "the scope at " : " at ", failure.where.file_name(),
-                     static_cast<unsigned>(failure.where.line()), what);
-    }
+    static CORAII_DECL void print(const cleanup_failure& failure) noexcept;
 
     std::mutex mutex_;
     std::shared_ptr<const handler> handler_;
 };
 
 }  // namespace coraii::detail
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/detail/context/impl/cleanup_reports.ipp"
+#endif
 
 #endif

@@ -24,50 +24,23 @@ private:
 /// Those of a context.
 class external_waits {
 public:
-    void add(external_wait& wait) {
-        const std::lock_guard lock{mutex_};
-        wait.next_ = first_;
-        if (first_ != nullptr) {
-            first_->previous_ = &wait;
-        }
-        first_ = &wait;
-    }
+    CORAII_DECL void add(external_wait& wait);
 
-    void remove(external_wait& wait) noexcept {
-        const std::lock_guard lock{mutex_};
-        unlink(wait);
-    }
+    CORAII_DECL void remove(external_wait& wait) noexcept;
 
-    void forget_all() noexcept {
-        for (;;) {
-            std::shared_ptr<external_wait> wait;
-            {
-                const std::lock_guard lock{mutex_};
-                if (first_ == nullptr) {
-                    return;
-                }
-                wait = first_->shared_from_this();
-                unlink(*wait);
-            }
-            wait->forget();
-        }
-    }
+    CORAII_DECL void forget_all() noexcept;
 
 private:
-    void unlink(external_wait& wait) noexcept {
-        if (wait.previous_ != nullptr || first_ == &wait) {
-            (wait.previous_ != nullptr ? wait.previous_->next_ : first_) = wait.next_;
-            if (wait.next_ != nullptr) {
-                wait.next_->previous_ = wait.previous_;
-            }
-            wait.previous_ = wait.next_ = nullptr;
-        }
-    }
+    CORAII_DECL void unlink(external_wait& wait) noexcept;
 
     std::mutex mutex_;
     external_wait* first_ = nullptr;
 };
 
 }  // namespace coraii::detail
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/detail/context/impl/external_wait.ipp"
+#endif
 
 #endif

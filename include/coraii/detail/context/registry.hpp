@@ -67,37 +67,14 @@ public:
     /// Gives it a number to be listed by. Those that may be listed later only, when their coroutine is destroyed, do not
     /// share a counter between threads: they come between the two that were listed around them, and of several there the
     /// first to be destroyed, which is the inner one, is the newest.
-    void count_opened(registry_entry& entry, bool listed_now) noexcept {
-        count(&thread_slot::opened);
-        const std::uint64_t last = listed_now ? numbers_.fetch_add(1, std::memory_order_relaxed) + 1
-                                              : numbers_.load(std::memory_order_relaxed);
-        entry.opened_as_.store(2 * last + (listed_now ? 0 : 1), std::memory_order_relaxed);
-    }
+    CORAII_DECL void count_opened(registry_entry& entry, bool listed_now) noexcept;
 
     bool dying() const noexcept { return dying_.load(std::memory_order_acquire); }
     bool tracking() const noexcept { return tracking_.load(std::memory_order_relaxed); }
     void track(bool on) noexcept { tracking_.store(on, std::memory_order_relaxed); }
 
     /// Lists a scope, in the order of opening; what has not opened yet is the newest. Again when it opens.
-    void add(registry_entry& entry) noexcept {
-        const std::lock_guard lock{mutex_};
-        if (tracking() && entry.since_ == clock::time_point{}) {
-            entry.since_ = clock::now();
-        }
-        unlink(entry);
-        if (!entry.listed_.exchange(true)) {
-            ++changes_;
-            registry_entry* newer = nullptr;
-            registry_entry* older = newest_;
-            while (older != nullptr && is_newer(*older, entry)) {
-                newer = std::exchange(older, older->older_);
-            }
-            entry.older_ = older;
-            entry.newer_ = newer;
-            (older != nullptr ? older->newer_ : oldest_) = &entry;
-            (newer != nullptr ? newer->older_ : newest_) = &entry;
-        }
-    }
+    CORAII_DECL void add(registry_entry& entry) noexcept;
 
     void add_if_unlisted(registry_entry& entry) noexcept {
         if (!entry.listed_.load()) {
@@ -105,12 +82,7 @@ public:
         }
     }
 
-    void remove(registry_entry& entry) noexcept {
-        if (entry.listed_.load()) {
-            const std::lock_guard lock{mutex_};
-            unlink(entry);
-        }
-    }
+    CORAII_DECL void remove(registry_entry& entry) noexcept;
 
     template <class F>
     void for_each(F& visit) {
@@ -125,33 +97,10 @@ public:
     // ---- cleanups that nobody waits for
 
     void background_began() noexcept { background_.fetch_add(1, std::memory_order_relaxed); }
-    void background_ended() {
-        if (background_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-            std::vector<unique_function<>> waiters;
-            {
-                const std::lock_guard lock{mutex_};
-                if (background_.load(std::memory_order_acquire) != 0) {
-                    return;  // another began meanwhile
-                }
-                waiters.swap(drain_waiters_);
-            }
-            for (unique_function<>& tell : waiters) {
-                std::move(tell)();
-            }
-        }
-    }
+    CORAII_DECL void background_ended();
 
     /// `tell` posts a completion.
-    void wait_for_background(unique_function<> tell) {
-        {
-            const std::lock_guard lock{mutex_};
-            if (background_.load(std::memory_order_acquire) != 0) {
-                drain_waiters_.push_back(std::move(tell));
-                return;
-            }
-        }
-        std::move(tell)();
-    }
+    CORAII_DECL void wait_for_background(unique_function<> tell);
 
     cleanup_reports reports;
     external_waits waits;
@@ -170,22 +119,12 @@ private:
         }
     };
 
-    BOOST_NOINLINE thread_slot& remember() noexcept {
-        thread_slot& slot = slots_.of_this_thread();
-        remembered::last() = {&context(), this, &slot, cached_in_.remember()};
-        return slot;
-    }
+    BOOST_NOINLINE CORAII_DECL thread_slot& remember() noexcept;
 
     // Now the context destroys the handlers it has, and with them coroutines, which leave their scopes, innermost first.
     // What nobody has left by then is cleaned afterwards. (Asio calls this twice for its own contexts: what the first
     // round has queued behind a scheduler that is gone comes in the second.)
-    void shutdown() override {
-        dying_.store(true, std::memory_order_release);
-        wait_for_users(0, 0);
-        waits.forget_all();
-        std::vector<unique_function<>> waiters;
-        waiters.swap(drain_waiters_);
-    }
+    CORAII_DECL void shutdown() override;
 
     /// A place in the queue of a context that runs nothing any more: it comes when what is before it is destroyed.
     class place_in_queue {
@@ -209,57 +148,14 @@ private:
     };
 
     // A coroutine's destruction queues others', so this goes round until nothing has happened to any scope for some time.
-    void wait_for_users(std::uint64_t seen, int quiet) noexcept {
-        constexpr int long_enough = 1000;  // rounds: coroutines that await one another end one a round
-        boost::intrusive_ptr<registry_entry> newest;
-        std::uint64_t changes = 0;
-        {
-            const std::lock_guard lock{mutex_};
-            newest.reset(newest_);
-            changes = changes_;
-        }
-        quiet = changes == seen ? quiet + 1 : 0;
-        if (newest == nullptr) {
-            return;
-        }
-        if (quiet > long_enough) {
-            return clean_the_rest();
-        }
-        try {
-            newest->queue_last(place_in_queue{*this, changes, quiet});
-        } catch (...) {  // no memory to queue it: then it was destroyed, and that was its turn
-        }
-    }
+    CORAII_DECL void wait_for_users(std::uint64_t seen, int quiet) noexcept;
 
     // Newest first: what depends on another scope was opened after it.
-    void clean_the_rest() noexcept {
-        for (;;) {
-            boost::intrusive_ptr<registry_entry> entry;
-            {
-                const std::lock_guard lock{mutex_};
-                if (newest_ == nullptr) {
-                    return;
-                }
-                entry.reset(newest_);
-                unlink(*entry);
-            }
-            entry->context_dies();
-        }
-    }
+    CORAII_DECL void clean_the_rest() noexcept;
 
-    static bool is_newer(const registry_entry& a, const registry_entry& b) noexcept {
-        const std::uint64_t n = a.opened_as_.load(), m = b.opened_as_.load();
-        return n > m || (n == m && n != registry_entry::not_opened);
-    }
+    static CORAII_DECL bool is_newer(const registry_entry& a, const registry_entry& b) noexcept;
 
-    void unlink(registry_entry& entry) noexcept {
-        if (entry.listed_.exchange(false)) {
-            ++changes_;
-            (entry.older_ != nullptr ? entry.older_->newer_ : oldest_) = entry.newer_;
-            (entry.newer_ != nullptr ? entry.newer_->older_ : newest_) = entry.older_;
-            entry.older_ = entry.newer_ = nullptr;
-        }
-    }
+    CORAII_DECL void unlink(registry_entry& entry) noexcept;
 
     thread_slots slots_;
     module_cache cached_in_;
@@ -278,5 +174,9 @@ private:
 
 }  // namespace detail
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/detail/context/impl/registry.ipp"
+#endif
 
 #endif

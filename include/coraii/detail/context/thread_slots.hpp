@@ -60,52 +60,13 @@ public:
     thread_slots() { shared_.shared = true; }
 
     /// Threads for whose slots there is no memory share one.
-    thread_slot& of_this_thread() noexcept {
-        const std::thread::id self = std::this_thread::get_id();
-        const std::lock_guard lock{mutex_};
-        for (more_slots* some = &first_;; some = some->next.get()) {
-            for (thread_slot& slot : some->slots) {
-                const std::thread::id owner = slot.thread.load(std::memory_order_relaxed);
-                if (owner == self || owner == std::thread::id{}) {
-                    slot.thread.store(self, std::memory_order_relaxed);
-                    return slot;
-                }
-            }
-            if (!some->next) {
-                some->next.reset(new (std::nothrow) more_slots);
-                if (!some->next) {
-                    return shared_;
-                }
-            }
-        }
-    }
+    CORAII_DECL thread_slot& of_this_thread() noexcept;
 
     /// Each number is right by itself, and together they are once nothing runs.
-    scope_stats stats() const noexcept {
-        const std::lock_guard lock{mutex_};
-        scope_stats s;
-        // In this order, what has ended is never more than what had begun.
-        s.cleaned = sum(&thread_slot::cleaned);
-        s.failed = sum(&thread_slot::failed);
-        const std::uint64_t closed = s.cleaned + s.failed + sum(&thread_slot::released);
-        s.abandoned = sum(&thread_slot::abandoned);
-        const std::uint64_t ended = sum(&thread_slot::ended);
-        s.opened = sum(&thread_slot::opened);
-        s.closing = static_cast<std::size_t>(ended - closed);
-        s.open = static_cast<std::size_t>(s.opened - ended);
-        return s;
-    }
+    CORAII_DECL scope_stats stats() const noexcept;
 
 private:
-    std::uint64_t sum(thread_slot::number thread_slot::* which) const noexcept {
-        std::uint64_t all = (shared_.*which).load(std::memory_order_acquire);
-        for (const more_slots* some = &first_; some != nullptr; some = some->next.get()) {
-            for (const thread_slot& slot : some->slots) {
-                all += (slot.*which).load(std::memory_order_acquire);
-            }
-        }
-        return all;
-    }
+    CORAII_DECL std::uint64_t sum(thread_slot::number thread_slot::* which) const noexcept;
 
     mutable std::mutex mutex_;
     more_slots first_;
@@ -113,5 +74,9 @@ private:
 };
 
 }  // namespace coraii::detail
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/detail/context/impl/thread_slots.ipp"
+#endif
 
 #endif

@@ -25,6 +25,16 @@
 #include "coraii/see_the_error_above"
 #endif
 
+// Header-only, unless all sources of a program define CORAII_SEPARATE_COMPILATION. Then the bodies in the `impl` folders are
+// compiled in one of them only, the one that includes <coraii/src.hpp> (and <coraii/sqlite/src.hpp> and
+// <coraii/postgres/src.hpp>, for a program that uses these).
+#if defined(CORAII_SEPARATE_COMPILATION)
+#define CORAII_DECL
+#else
+#define CORAII_HEADER_ONLY
+#define CORAII_DECL inline
+#endif
+
 // What a program and its shared libraries must see as one: services, which Asio finds by their types, and executors that
 // are recognized by theirs.
 #if defined(__GNUC__) && !defined(_WIN32)

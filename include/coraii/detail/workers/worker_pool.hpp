@@ -71,27 +71,10 @@ public:
     class unbounded_call {
     public:
         /// Errors: `operation_aborted` if the context is going already; EAGAIN if there are too many.
-        unbounded_call() : here_{here_now_} {
-            if (here_.pool != nullptr) {
-                const std::lock_guard lock{here_.pool->mutex_};
-                if (here_.pool->stopping_ || here_.pool->unbounded_ == most_unbounded) {
-                    throw boost::system::system_error(boost::system::error_code{
-                        here_.pool->stopping_ ? asio::error::operation_aborted : asio::error::try_again});
-                }
-                here_.self->unbounded = true;
-                ++here_.pool->unbounded_;
-                here_.pool->add_thread_if_short();
-            }
-        }
+        CORAII_DECL unbounded_call();
         unbounded_call(const unbounded_call&) = delete;
         unbounded_call& operator=(const unbounded_call&) = delete;
-        ~unbounded_call() {
-            if (here_.pool != nullptr) {
-                const std::lock_guard lock{here_.pool->mutex_};
-                here_.self->unbounded = false;
-                --here_.pool->unbounded_;
-            }
-        }
+        CORAII_DECL ~unbounded_call();
 
     private:
         current here_;
@@ -102,93 +85,15 @@ public:
         add(told_task<std::decay_t<F>>{std::forward<F>(f)});
     }
 
-    void add(task queued) {
-        {
-            const std::lock_guard lock{mutex_};
-            if (!stopping_) {
-                queue_.push_back(std::move(queued));
-                try {
-                    add_thread_if_short();
-                } catch (const std::system_error&) {
-                    if (threads_ == 0) {
-                        queued = std::move(queue_.back());
-                        queue_.pop_back();
-                        throw;
-                    }
-                }
-            }
-        }
-        wake_.notify_one();
-    }
+    CORAII_DECL void add(task queued);
 
     /// What has not begun is dropped. Waits for what has, unless it is unbounded.
-    void stop() noexcept {
-        std::deque<task> dropped;
-        std::vector<std::thread> ending;
-        {
-            const std::lock_guard lock{mutex_};
-            if (std::exchange(stopping_, true)) {
-                return;  // Asio shuts a context down twice
-            }
-            dropped.swap(queue_);
-            for (worker& w : workers_) {
-                if (w.unbounded) {
-                    w.thread.detach();
-                } else {
-                    ending.push_back(std::move(w.thread));
-                }
-            }
-        }
-        wake_.notify_all();
-        for (std::thread& thread : ending) {
-            thread.join();
-        }
-    }
+    CORAII_DECL void stop() noexcept;
 
 private:
-    void add_thread_if_short() {
-        if (queue_.size() <= idle_ || threads_ - unbounded_ >= most_working || stopping_) {
-            return;
-        }
-        workers_.emplace_back();
-        // Signals are for the program's own threads.
-        sigset_t all;
-        sigset_t before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        try {
-            workers_.back().thread = std::thread{&worker_pool::work, shared_from_this(), std::ref(workers_.back())};
-        } catch (...) {
-            pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            workers_.pop_back();
-            throw;
-        }
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        ++threads_;
-    }
+    CORAII_DECL void add_thread_if_short();
 
-    static void work(const std::shared_ptr<worker_pool>& pool, worker& self) {
-        std::unique_lock lock{pool->mutex_};
-        // Back from an unbounded call there may be one more of us than there should be.
-        while (pool->threads_ - pool->unbounded_ <= most_working) {
-            ++pool->idle_;
-            pool->wake_.wait(lock, [&pool] { return pool->stopping_ || !pool->queue_.empty(); });
-            --pool->idle_;
-            if (pool->stopping_) {
-                break;
-            }
-            task next = std::move(pool->queue_.front());
-            pool->queue_.pop_front();
-            lock.unlock();
-            std::move(next)(current{pool.get(), &self});
-            lock.lock();
-        }
-        --pool->threads_;
-        if (!pool->stopping_) {
-            self.thread.detach();
-            pool->workers_.remove_if([&self](const worker& w) { return &w == &self; });
-        }
-    }
+    static CORAII_DECL void work(const std::shared_ptr<worker_pool>& pool, worker& self);
 
     inline static thread_local constinit current here_now_{nullptr, nullptr};  // while a task of this module runs
 
@@ -230,9 +135,7 @@ public:
 
     explicit worker_service(asio::execution_context& context) : service(context) {}
 
-    static worker_executor workers(asio::execution_context& context) {
-        return worker_executor{asio::use_service<worker_service>(context).pool_};
-    }
+    static CORAII_DECL worker_executor workers(asio::execution_context& context);
 
 private:
     void shutdown() override { pool_->stop(); }
@@ -240,11 +143,13 @@ private:
     std::shared_ptr<worker_pool> pool_ = std::make_shared<worker_pool>();
 };
 
-inline worker_executor workers_of(const asio::any_io_executor& executor) {
-    return worker_service::workers(asio::query(executor, asio::execution::context));
-}
+CORAII_DECL worker_executor workers_of(const asio::any_io_executor& executor);
 
 }  // namespace detail
 }  // namespace coraii
+
+#if defined(CORAII_HEADER_ONLY)
+#include "coraii/detail/workers/impl/worker_pool.ipp"
+#endif
 
 #endif

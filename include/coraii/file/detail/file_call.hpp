@@ -2,20 +2,15 @@
 #ifndef CORAII_FILE_DETAIL_FILE_CALL_HPP
 #define CORAII_FILE_DETAIL_FILE_CALL_HPP
 
-#include "coraii/detail/region/execute.hpp"
 #include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/error.hpp"
 #include "coraii/file/detail/descriptor.hpp"
+#include "coraii/file/detail/file_operation.hpp"
 #include "coraii/file/detail/file_state.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/append.hpp>
-#include <boost/asio/associated_allocator.hpp>
-#include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/associated_executor.hpp>
-#include <boost/asio/bind_executor.hpp>
-#include <boost/asio/dispatch.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/system/error_code.hpp>
@@ -30,7 +25,6 @@
 #include <string>
 #include <sys/types.h>
 #include <sys/uio.h>
-#include <type_traits>
 #include <unistd.h>
 #include <utility>
 
@@ -61,87 +55,50 @@ inline boost::system::error_code why_stopped(const std::exception_ptr& stopped) 
     }
 }
 
-/// The handler of a file's operation, as what it is composed of sees it. `finish(result)` does what is left to do on
-/// the file's executor.
-template <class Handler, class Finish>
-class io_handler {
+/// Does what is left to do when a call has ended, and calls the handler.
+template <class Finish>
+class finishing_handler {
 public:
-    using handler_executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
-    // An `asio::any_completion_executor` has no context to ask for: then we are told on the file's.
-    using executor_type = std::conditional_t<can_post<handler_executor>, handler_executor, asio::any_io_executor>;
-    using allocator_type = asio::associated_allocator_t<Handler>;
-    using cancellation_slot_type = asio::associated_cancellation_slot_t<Handler>;
+    using executor_type = asio::any_io_executor;
+    using cancellation_slot_type = asio::cancellation_slot;
 
-    io_handler(Handler handler, const asio::any_io_executor& executor, std::shared_ptr<call_result> result,
-               Finish finish)
-        : executor_{choose_executor(handler, executor)},
-          result_{std::move(result)},
-          finish_{std::move(finish)},
-          handler_{std::move(handler)} {}
+    finishing_handler(io_handler handler, std::shared_ptr<call_result> result, Finish finish)
+        : handler_{std::move(handler)}, result_{std::move(result)}, finish_{std::move(finish)} {}
 
-    executor_type get_executor() const noexcept { return executor_; }
-    allocator_type get_allocator() const noexcept { return asio::get_associated_allocator(handler_); }
-    cancellation_slot_type get_cancellation_slot() const noexcept {
-        return asio::get_associated_cancellation_slot(handler_);
-    }
+    executor_type get_executor() const noexcept { return handler_.get_executor(); }
+    cancellation_slot_type get_cancellation_slot() const noexcept { return handler_.get_cancellation_slot(); }
 
     void operator()(const std::exception_ptr& stopped) {
-        asio::get_associated_cancellation_slot(handler_).clear();
+        handler_.get_cancellation_slot().clear();
         call_result result = stopped ? call_result{why_stopped(stopped)} : *result_;
         if (!stopped) {
             finish_(result);
         }
-        complete(result);
+        std::move(handler_)(result.error, result.bytes);
     }
     void operator()(const boost::system::error_code& error, std::size_t bytes) {
         call_result result{error, bytes};
         finish_(result);
-        complete(result);
+        std::move(handler_)(result.error, result.bytes);
     }
 
 private:
-    static executor_type choose_executor(const Handler& handler, const asio::any_io_executor& executor) {
-        if constexpr (can_post<handler_executor>) {
-            return asio::get_associated_executor(handler, executor);
-        } else {
-            return executor;
-        }
-    }
-
-    void complete(const call_result& result) {
-        if constexpr (can_post<handler_executor>) {
-            std::move(handler_)(result.error, result.bytes);
-        } else {
-            const auto there = asio::get_associated_executor(handler_, executor_);
-            asio::dispatch(there, asio::append(std::move(handler_), result.error, result.bytes));
-        }
-    }
-
-    executor_type executor_;
+    io_handler handler_;
     std::shared_ptr<call_result> result_;
     Finish finish_;
-    Handler handler_;
 };
 
-template <class Handler>
-void post_result(Handler&& handler, const asio::any_io_executor& executor, const boost::system::error_code& error,
-                 std::size_t bytes) {
-    const auto on = asio::get_associated_executor(handler, executor);
-    auto call = asio::append(std::forward<Handler>(handler), error, bytes);
-    if constexpr (can_post<std::remove_const_t<decltype(on)>>) {
-        asio::post(on, std::move(call));
-    } else {
-        asio::post(executor, asio::bind_executor(on, std::move(call)));
-    }
+inline void post_result(io_handler handler, const boost::system::error_code& error, std::size_t bytes) {
+    const asio::any_io_executor executor = handler.get_executor();
+    asio::post(executor, [handler = std::move(handler), error, bytes]() mutable { std::move(handler)(error, bytes); });
 }
 
 /// Makes `call()`, which returns a `call_result`, on a worker; then `finish(result)` and the handler on its executor.
-template <class Handler, class Call, class Finish>
-void start_call(Handler&& handler, file_state& file, on_cancel policy, Call call, Finish finish) {
+template <class Call, class Finish>
+void start_call(io_handler handler, file_state& file, on_cancel policy, Call call, Finish finish) {
     auto result = std::make_shared<call_result>();
     auto job = [result, call = std::move(call)]() mutable { *result = call(); };
-    io_handler<std::decay_t<Handler>, Finish> done{std::forward<Handler>(handler), file.executor, std::move(result),
-                                                   std::move(finish)};
+    finishing_handler<Finish> done{std::move(handler), std::move(result), std::move(finish)};
     offload_call(file.workers, std::move(job), std::move(done), policy, file.positioned ? nullptr : &file.stream_call);
 }
 

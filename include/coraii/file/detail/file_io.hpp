@@ -5,6 +5,7 @@
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/file/detail/file_call.hpp"
+#include "coraii/file/detail/file_operation.hpp"
 #include "coraii/file/detail/file_state.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -34,23 +35,19 @@
 
 namespace coraii::detail {
 
-using io_signature = void(boost::system::error_code, std::size_t);
-using shared_file = std::shared_ptr<file_state>;
-
 /// Reads another block behind what is unread. Completes with the bytes that came.
 struct initiate_read_ahead {
-    template <class Handler>
-    void operator()(Handler&& handler, const shared_file& file) const {
+    void operator()(io_handler handler, const shared_file& file) const {
         file_state& f = *file;
         if (!f.positioned && f.take_arrived()) {
-            return post_result(std::forward<Handler>(handler), f.executor, {}, f.unread().size());
+            return post_result(std::move(handler), {}, f.unread().size());
         }
         block_claim claim = f.claim_room();
         read_block& block = *f.block;
         if (!f.positioned) {
             { const block_claim released = std::move(claim); }
             read_stream_call read{f.handle, f.block};
-            return start_call(std::forward<Handler>(handler), f, on_cancel::leave, std::move(read),
+            return start_call(std::move(handler), f, on_cancel::leave, std::move(read),
                               [file](call_result&) { file->take_arrived(); });
         }
         const asio::mutable_buffer room{block.data.get() + block.end, block.capacity - block.end};
@@ -58,10 +55,10 @@ struct initiate_read_ahead {
         const std::uint64_t offset = f.position + f.unread().size();
         if (const std::size_t n = f.read_at_once(to, offset); n != 0) {
             block.end += n;
-            return post_result(std::forward<Handler>(handler), f.executor, {}, n);
+            return post_result(std::move(handler), {}, n);
         }
         read_ahead_call read{std::move(claim), {f.handle, to, offset}};
-        start_call(std::forward<Handler>(handler), f, on_cancel::leave, std::move(read),
+        start_call(std::move(handler), f, on_cancel::leave, std::move(read),
                    [file, into = f.block](call_result& result) {
                        if (file->block == into) {
                            into->end += result.bytes;
@@ -70,100 +67,16 @@ struct initiate_read_ahead {
     }
 };
 
-/// `at` is given for a read that leaves the position alone.
-struct initiate_read {
-    template <class Handler, class Buffers>
-    void operator()(Handler&& handler, const shared_file& file, std::optional<std::uint64_t> at,
-                    const Buffers& buffers) const {
-        file_state& f = *file;
-        const io_vectors to{buffers};
-        if (to.bytes == 0) {
-            return post_result(std::forward<Handler>(handler), f.executor, {}, 0);
-        }
-        if (!at && !f.positioned) {
-            f.take_arrived();
-        }
-        if (!at && !f.unread().empty()) {
-            const std::size_t n = to.assign(f.unread());
-            f.consume(n);
-            return post_result(std::forward<Handler>(handler), f.executor, {}, n);
-        }
-        if (!at && !f.positioned) {
-            f.claim_room();
-            read_stream_call read{f.handle, f.block};
-            return start_call(std::forward<Handler>(handler), f, on_cancel::leave, std::move(read),
-                              [file, to](call_result& result) {
-                                  file->take_arrived();
-                                  if (!result.error) {
-                                      result.bytes = to.assign(file->unread());
-                                      file->consume(result.bytes);
-                                  }
-                              });
-        }
-        const std::uint64_t offset = at ? *at : f.position;
-        const bool moves = !at;
-        if (f.positioned) {
-            if (const std::size_t n = f.read_at_once(to, offset); n != 0) {
-                f.advance(moves ? n : 0);
-                return post_result(std::forward<Handler>(handler), f.executor, {}, n);
-            }
-        }
-        auto finish = [file, moves](call_result& result) { file->advance(moves ? result.bytes : 0); };
-        if (f.ring) {
-            io_handler<std::decay_t<Handler>, decltype(finish)> done{std::forward<Handler>(handler), f.executor,
-                                                                     nullptr, std::move(finish)};
-            return f.ring.read_at(offset, buffers, std::move(done));
-        }
-        start_call(std::forward<Handler>(handler), f, on_cancel::withdraw, read_call{f.handle, to, offset},
-                   std::move(finish));
-    }
-};
-
-/// Of `whole`, everything is written unless there is an error.
-struct initiate_write {
-    template <class Handler, class Buffers>
-    void operator()(Handler&& handler, const shared_file& file, std::optional<std::uint64_t> at, const Buffers& buffers,
-                    bool whole) const {
-        file_state& f = *file;
-        const io_vectors from{buffers};
-        if (from.bytes == 0) {
-            return post_result(std::forward<Handler>(handler), f.executor, {}, 0);
-        }
-        f.forget_unread();
-        if (!at && !f.positioned) {
-            write_stream_call write{f.handle, from.joined(whole ? from.bytes : file_state::block_size), whole};
-            return start_call(std::forward<Handler>(handler), f, on_cancel::leave, std::move(write),
-                              [](call_result&) {});
-        }
-        const std::uint64_t offset = at ? *at : f.position;
-        const bool moves = !at;
-        auto finish = [file, moves](call_result& result) {
-            file->forget_unread();  // what was read meanwhile may be old
-            if (moves) {
-                file->position =
-                    result.position >= 0 ? static_cast<std::uint64_t>(result.position) : file->position + result.bytes;
-            }
-        };
-        if (f.ring && !whole) {
-            io_handler<std::decay_t<Handler>, decltype(finish)> done{std::forward<Handler>(handler), f.executor,
-                                                                     nullptr, std::move(finish)};
-            return f.ring.write_at(offset, buffers, std::move(done));
-        }
-        write_call write{f.handle, from, offset, whole, f.append && moves};
-        start_call(std::forward<Handler>(handler), f, on_cancel::withdraw, write, std::move(finish));
-    }
-};
-
 /// A system call on the descriptor that uses no memory of the user's.
 struct initiate_plain_call {
-    template <class Handler, class Call>
-    void operator()(Handler&& handler, const shared_file& file, Call call) const {
+    template <class Call>
+    void operator()(io_handler handler, const shared_file& file, Call call) const {
         auto job = [handle = file->handle, call = std::move(call)]() -> call_result {
             const descriptor::use use{*handle};
             return use ? call(use.fd()) : call_aborted();
         };
         file_state& f = *file;
-        start_call(std::forward<Handler>(handler), f, on_cancel::leave, std::move(job), [file](call_result&) {});
+        start_call(std::move(handler), f, on_cancel::leave, std::move(job), [file](call_result&) {});
     }
 };
 
@@ -179,7 +92,10 @@ template <class Initiate, class... Args>
 asio::awaitable<std::size_t> checked_io(own_frame, const char* tried, shared_file file, Initiate initiate,
                                         Args... args) {
     auto token = asio::as_tuple(asio::deferred);
-    auto operation = asio::async_initiate<decltype(token), io_signature>(initiate, token, file, args...);
+    auto start = [initiate]<class Handler>(Handler&& handler, const shared_file& f, Args... with) {
+        initiate(io_handler{std::forward<Handler>(handler), f->executor}, f, std::move(with)...);
+    };
+    auto operation = asio::async_initiate<decltype(token), io_signature>(start, token, file, args...);
     const std::tuple<boost::system::error_code, std::size_t> done = co_await std::move(operation);
     if (std::get<0>(done) && std::get<0>(done) != asio::error::eof) {
         throw_io_error(std::get<0>(done), tried, *file);
@@ -236,7 +152,7 @@ inline asio::awaitable<std::string> read_all(own_frame, shared_file file) {
             all.resize(used + room);
             const asio::mutable_buffer to{all.data() + used, room};
             const std::size_t n =
-                co_await checked_io(own_frame{}, "read", file, initiate_read{}, std::optional<std::uint64_t>{}, to);
+                co_await checked_io(own_frame{}, "read", file, start_read, std::optional<std::uint64_t>{}, io_vectors{to});
             used += n;
             all.resize(used);
             if (n == 0) {
@@ -253,8 +169,8 @@ inline asio::awaitable<std::string> read_all(own_frame, shared_file file) {
 }
 
 inline asio::awaitable<void> write_all(own_frame, shared_file file, std::string_view text) {
-    co_await checked_io(own_frame{}, "write", file, initiate_write{}, std::optional<std::uint64_t>{},
-                        asio::const_buffer{text.data(), text.size()}, true);
+    co_await checked_io(own_frame{}, "write", file, start_write, std::optional<std::uint64_t>{},
+                        io_vectors{asio::const_buffer{text.data(), text.size()}}, true);
 }
 
 inline asio::awaitable<void> sync_file(own_frame, shared_file file) {

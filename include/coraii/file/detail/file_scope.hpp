@@ -2,22 +2,20 @@
 #ifndef CORAII_FILE_DETAIL_FILE_SCOPE_HPP
 #define CORAII_FILE_DETAIL_FILE_SCOPE_HPP
 
-#include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/file/detail/descriptor.hpp"
+#include "coraii/file/detail/file_state.hpp"
 #include "coraii/file/handle.hpp"
 #include "coraii/offload.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/this_coro.hpp>
 
 #include <cstdint>
-#include <fcntl.h>
 #include <filesystem>
 #include <memory>
 #include <random>
@@ -63,17 +61,20 @@ asio::awaitable<void> close_on_worker(worker_executor workers, std::shared_ptr<R
                                                 on_cancel::leave);
 }
 
-inline async_scope<file> opened_file(std::filesystem::path path, int flags) {
-    const asio::any_io_executor executor = co_await asio::this_coro::executor;
-    const worker_executor workers = workers_of(executor);
-    const auto handle = std::make_shared<descriptor>();
-    auto open = [handle, path, flags] { handle->open(path, flags, 0666); };
-    co_await on_worker(own_frame{}, workers, std::move(open));
-    file opened = file_access::make(executor, workers, handle, std::move(path), (flags & O_APPEND) != 0);
-    const exit_status why = co_yield opened;
-    file_access::leave(opened);
-    co_await close_on_worker(workers, handle, why);
-}
+/// For the scopes that make files.
+struct file_access {
+    static file make(asio::any_io_executor executor, worker_executor workers, std::shared_ptr<descriptor> handle,
+                     std::filesystem::path path, bool append = false) {
+        return file{std::make_shared<file_state>(std::move(executor), std::move(workers), std::move(handle),
+                                                 std::move(path), append)};
+    }
+
+    static void leave(const file& f) {
+        if (f.state_) {
+            f.state_->leave();
+        }
+    }
+};
 
 }  // namespace coraii::detail
 

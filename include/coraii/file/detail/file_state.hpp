@@ -5,13 +5,11 @@
 #include "coraii/detail/context/registry.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/file/detail/descriptor.hpp"
+#include "coraii/file/detail/file_operation.hpp"
 #include "coraii/file/detail/file_ring.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/buffer.hpp>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <condition_variable>
 #include <cstddef>
@@ -21,7 +19,6 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <string_view>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -29,48 +26,6 @@
 #include <utility>
 
 namespace coraii::detail {
-
-/// The first buffers of a sequence, as a system call takes them.
-struct io_vectors {
-    static constexpr std::size_t most = 16;
-
-    io_vectors() = default;
-    template <class Buffers>
-    explicit io_vectors(const Buffers& buffers) {
-        const auto end = asio::buffer_sequence_end(buffers);
-        for (auto i = asio::buffer_sequence_begin(buffers); i != end && count < most; ++i) {
-            const asio::const_buffer b{*i};
-            if (b.size() != 0) {
-                // One type for both directions: a read is only started with mutable buffers.
-                all[count++] = {const_cast<void*>(b.data()), b.size()};
-                bytes += b.size();
-            }
-        }
-    }
-
-    /// Copies as much as fits.
-    std::size_t assign(std::string_view from) const noexcept {
-        std::size_t copied = 0;
-        for (std::size_t i = 0; i < count && copied < from.size(); ++i) {
-            const std::size_t n = (std::min)(all[i].iov_len, from.size() - copied);
-            std::memcpy(all[i].iov_base, from.data() + copied, n);
-            copied += n;
-        }
-        return copied;
-    }
-
-    std::string joined(std::size_t limit) const {
-        std::string text;
-        for (std::size_t i = 0; i < count && text.size() < limit; ++i) {
-            text.append(static_cast<const char*>(all[i].iov_base), (std::min)(all[i].iov_len, limit - text.size()));
-        }
-        return text;
-    }
-
-    std::array<iovec, most> all{};
-    std::size_t count = 0;
-    std::size_t bytes = 0;
-};
 
 /// Memory that is read ahead into. Who has the claim may write behind `end`: a worker, also when nobody waits for it
 /// any more, or the file's user between two calls.

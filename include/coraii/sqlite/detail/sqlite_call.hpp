@@ -49,7 +49,8 @@ private:
 
 /// Awaits `f()` on a worker, in a use of the database that the caller has. A cancel interrupts it.
 template <class F>
-asio::awaitable<void> on_sqlite(own_frame, worker_executor workers, sqlite_ptr db, std::uint64_t use, F f) {
+asio::awaitable<void> on_sqlite(own_frame, sqlite_ptr db, std::uint64_t use, F f) {
+    worker_executor workers = db->workers();
     auto job = [db, use, f = std::move(f)]() mutable {
         const blocking_call any_time;
         db->work(use, f);
@@ -76,9 +77,9 @@ asio::awaitable<void> on_sqlite(own_frame, worker_executor workers, sqlite_ptr d
 
 /// The same, in a use of its own.
 template <class F>
-asio::awaitable<void> use_sqlite(own_frame, worker_executor workers, sqlite_ptr db, F f) {
+asio::awaitable<void> use_sqlite(own_frame, sqlite_ptr db, F f) {
     const sqlite_database::use use{*db};
-    co_await on_sqlite(own_frame{}, std::move(workers), db, use.number(), std::move(f));
+    co_await on_sqlite(own_frame{}, db, use.number(), std::move(f));
 }
 
 /// What a statement works on, and what it gives. The worker may need it longer than we do.
@@ -89,10 +90,10 @@ struct sqlite_exchange {
     bool more = false;
 };
 
-inline asio::awaitable<sql_rows> execute_sqlite(own_frame, worker_executor workers, sqlite_ptr db, sql_query query) {
+inline asio::awaitable<sql_rows> execute_sqlite(own_frame, sqlite_ptr db, sql_query query) {
     const auto exchange = std::make_shared<sqlite_exchange>(std::move(query));
     auto job = [database = db.get(), exchange] { exchange->rows = database->execute(exchange->query); };
-    co_await use_sqlite(own_frame{}, std::move(workers), db, std::move(job));
+    co_await use_sqlite(own_frame{}, db, std::move(job));
     co_return std::move(exchange->rows);
 }
 
@@ -102,28 +103,28 @@ struct sqlite_cursor {
     std::uint64_t use;
 };
 
-inline async_scope<sqlite_cursor> open_sqlite_cursor(worker_executor workers, sqlite_ptr db, sql_query query) {
+inline async_scope<sqlite_cursor> open_sqlite_cursor(sqlite_ptr db, sql_query query) {
     const sqlite_database::use use{*db};
     const auto exchange = std::make_shared<sqlite_exchange>(std::move(query));
     auto begin = [database = db.get(), exchange] { exchange->statement = &database->begin_rows(exchange->query); };
-    co_await on_sqlite(own_frame{}, workers, db, use.number(), std::move(begin));
+    co_await on_sqlite(own_frame{}, db, use.number(), std::move(begin));
     sqlite_cursor cursor{exchange, use.number()};
     const exit_status why = co_yield cursor;
     if (why.can_await()) {
         auto end = [db, exchange] { db->end_rows(*exchange->statement); };
-        auto ending = offload_call(workers, std::move(end), asio::deferred);
+        auto ending = offload_call(db->workers(), std::move(end), asio::deferred);
         co_await std::move(ending);
     }
 }
 
-inline asio::awaitable<void> stream_sqlite(own_frame, worker_executor workers, sqlite_ptr db, std::size_t fetch_size,
-                                           sql_query query, sql_row_sink sink) {
-    co_await with(open_sqlite_cursor(workers, db, std::move(query)), [&](sqlite_cursor& c) -> asio::awaitable<void> {
+inline asio::awaitable<void> stream_sqlite(own_frame, sqlite_ptr db, std::size_t fetch_size, sql_query query,
+                                           sql_row_sink sink) {
+    co_await with(open_sqlite_cursor(db, std::move(query)), [&](sqlite_cursor& c) -> asio::awaitable<void> {
         do {
             auto next = [exchange = c.exchange, fetch_size] {
                 exchange->more = sqlite_database::next_rows(*exchange->statement, exchange->rows, fetch_size);
             };
-            co_await on_sqlite(own_frame{}, workers, db, c.use, std::move(next));
+            co_await on_sqlite(own_frame{}, db, c.use, std::move(next));
             if (!c.exchange->rows.empty()) {
                 co_await sink(c.exchange->rows);
             }

@@ -2,6 +2,7 @@
 #ifndef CORAII_SQLITE_DETAIL_SQLITE_DATABASE_HPP
 #define CORAII_SQLITE_DETAIL_SQLITE_DATABASE_HPP
 
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/session/detail/statement_cache.hpp"
 #include "coraii/session/options.hpp"
@@ -36,13 +37,15 @@ class sqlite_database {
 public:
     using clock = std::chrono::steady_clock;
 
-    explicit sqlite_database(const sqlite::options& options)
-        : options_{options}, statements_{options.statement_cache} {}
+    sqlite_database(worker_executor workers, const sqlite::options& options)
+        : workers_{std::move(workers)}, options_{options}, statements_{options.statement_cache} {}
     sqlite_database(const sqlite_database&) = delete;
     sqlite_database& operator=(const sqlite_database&) = delete;
     ~sqlite_database() { close({}); }
 
     // ---- on the event loop
+
+    const worker_executor& workers() const noexcept { return workers_; }
 
     /// While one lives, nobody else uses the database. It may die before the worker is done.
     class use {
@@ -323,6 +326,7 @@ private:
         return stop_ != stop::no || clock::now() >= deadline_ ? 1 : 0;
     }
 
+    const worker_executor workers_;
     const sqlite::options options_;
 
     mutable std::mutex mutex_;

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_IMPL_POSTGRES_IPP
+#define CORAII_IMPL_POSTGRES_IPP
+
+#include "coraii/async_scope.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/workers/worker_pool.hpp"
+#include "coraii/guard.hpp"
+#include "coraii/postgres.hpp"
+#include "coraii/postgres/detail/pg_exchange.hpp"
+#include "coraii/postgres/detail/pg_link.hpp"
+#include "coraii/postgres/detail/pg_statements.hpp"
+#include "coraii/postgres/options.hpp"
+#include "coraii/session/connection.hpp"
+#include "coraii/session/error.hpp"
+#include "coraii/session/options.hpp"
+#include "coraii/session/rows.hpp"
+#include "coraii/session/value.hpp"
+#include "coraii/with.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <utility>
+
+namespace coraii::detail {
+
+// What has lambdas is inline: their types are then the same everywhere.
+struct pg_connections {
+    using connection = postgres::connection;
+
+    static async_scope<postgres::connection> open(std::string conninfo, postgres::options options) {
+        scope_handle self = co_await this_scope;
+        const asio::any_io_executor executor = co_await asio::this_coro::executor;
+        const auto link = std::make_shared<pg_link>(executor, workers_of(executor), std::move(options));
+        {
+            const pg_link::use use{*link};
+            co_await open_pg(own_frame{}, *link, std::move(conninfo));
+        }
+        postgres::connection opened{std::move(self), link};
+        co_yield opened;
+        link->close();
+    }
+
+    static asio::awaitable<sql_rows> execute(connection& c, sql_query query) {
+        return with(pg_exchange(c.link_), [&c, q = std::move(query)] {
+            return c.statements_->run(own_frame{}, q, nullptr, c.fetch_size_);
+        });
+    }
+
+    static asio::awaitable<void> stream(connection& c, sql_query query, sql_row_sink sink) {
+        return with(pg_exchange(c.link_), [&c, q = std::move(query), to = std::move(sink)]() -> asio::awaitable<void> {
+            co_await c.statements_->run(own_frame{}, q, &to, c.fetch_size_);
+        });
+    }
+
+    static asio::awaitable<void> run_script(connection& c, std::string text) {
+        return with(pg_exchange(c.link_), [&c, t = std::move(text)]() -> asio::awaitable<void> {
+            co_await c.statements_->run_script(own_frame{}, t);
+        });
+    }
+
+    static asio::awaitable<void> roll_back(connection& c, std::string text) {
+        return with(pg_exchange(c.link_), [&c, t = std::move(text)]() -> asio::awaitable<void> {
+            c.link_->begin_recovery();
+            co_await c.statements_->run_script(own_frame{}, t);
+        });
+    }
+
+    static asio::awaitable<void> commit(own_frame, connection& c) {
+        std::string tag;
+        std::exception_ptr error;
+        try {
+            tag = co_await with(pg_exchange(c.link_), [&c] { return c.statements_->run_script(own_frame{}, "COMMIT"); });
+        } catch (...) { error = std::current_exception(); }
+        if (error) {
+            throw_commit_error(*c.link_, error);
+        }
+        if (tag == "ROLLBACK") {
+            throw sql_error{sql_errc::rolled_back, {.message = "a statement had failed"}};
+        }
+    }
+
+private:
+    // Only what the server has answered is known.
+    [[noreturn]] static void throw_commit_error(const pg_link& link, const std::exception_ptr& error) {
+        std::string message = "cancelled";
+        try {
+            std::rethrow_exception(error);
+        } catch (const sql_error& e) {
+            if (!link.sent() || (e.code() != sql_errc::connection_lost && e.code() != sql_errc::timeout)) {
+                throw;
+            }
+            message = e.what();
+        } catch (const boost::system::system_error&) {
+            if (!link.sent()) {
+                throw;
+            }
+        }
+        throw sql_error{sql_errc::commit_unknown, {.message = std::move(message)}};
+    }
+};
+
+}  // namespace coraii::detail
+
+namespace coraii::postgres {
+
+
+static_assert(sql_connection<connection>);
+
+connection::connection(scope_handle scope, std::shared_ptr<detail::pg_link> link)
+    : sql_connection_base{std::move(scope)},
+      link_{std::move(link)},
+      statements_{std::make_shared<detail::pg_statements>(link_)} {}
+
+asio::awaitable<sql_rows> connection::execute(sql_query query) {
+    return detail::pg_connections::execute(*this, std::move(query));
+}
+
+asio::awaitable<void> connection::stream(sql_query query, sql_row_sink sink) {
+    return detail::pg_connections::stream(*this, std::move(query), std::move(sink));
+}
+
+asio::awaitable<void> connection::execute_script(std::string text) {
+    return detail::pg_connections::run_script(*this, std::move(text));
+}
+
+asio::awaitable<void> connection::begin(const transaction_options& options) {
+    std::string text = "BEGIN";
+    switch (options.isolation) {
+        case isolation::database_default: break;
+        case isolation::read_committed: text += " ISOLATION LEVEL READ COMMITTED"; break;
+        case isolation::repeatable_read: text += " ISOLATION LEVEL REPEATABLE READ"; break;
+        case isolation::serializable: text += " ISOLATION LEVEL SERIALIZABLE"; break;
+    }
+    text += options.access == access_mode::read_only ? " READ ONLY" : "";
+    return execute_script(std::move(text));
+}
+
+asio::awaitable<void> connection::commit() {
+    return detail::pg_connections::commit(detail::own_frame{}, *this);
+}
+
+asio::awaitable<void> connection::roll_back(std::string text) {
+    return detail::pg_connections::roll_back(*this, std::move(text));
+}
+
+asio::awaitable<void> connection::apply(session_options options) {
+    fetch_size_ = std::max<std::size_t>(options.fetch_size, 1);
+    std::string text;
+    if (options.statement_timeout.count() > 0) {
+        text += "SET statement_timeout = " + std::to_string(options.statement_timeout.count()) + ';';
+    }
+    if (options.access == access_mode::read_only) {
+        text += "SET default_transaction_read_only = on";
+    }
+    link_->set_statement_timeout(options.statement_timeout);  // for this, too
+    if (!text.empty()) {
+        co_await execute_script(std::move(text));
+    }
+}
+
+asio::awaitable<void> connection::reset() {
+    fetch_size_ = session_options{}.fetch_size;
+    link_->set_statement_timeout({});
+    if (statements_->touched()) {
+        co_await roll_back(
+            "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; "
+            "SELECT pg_advisory_unlock_all(); DISCARD TEMP");
+        statements_->set_untouched();
+    }
+}
+
+asio::awaitable<void> connection::ping() {
+    return roll_back("");
+}
+
+transaction_status connection::status() const noexcept {
+    return link_->status();
+}
+
+bool connection::usable() noexcept {
+    return link_->usable();
+}
+
+std::string connection::database() const {
+    return PQdb(link_->handle());
+}
+
+void connection::cancel() noexcept {
+    link_->cancel();
+}
+
+void connection::kill() noexcept {
+    link_->kill();
+}
+
+int connection::process_id() const noexcept {
+    return PQbackendPID(link_->handle());
+}
+
+async_scope<connection> connect(std::string conninfo, options options, std::source_location where) {
+    auto scope = detail::pg_connections::open(std::move(conninfo), std::move(options));
+    detail::scope_access::made_at(scope, where);
+    return scope;
+}
+
+}  // namespace coraii::postgres
+
+#endif

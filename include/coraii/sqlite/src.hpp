@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SQLITE_SRC_HPP
+#define CORAII_SQLITE_SRC_HPP
+
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
+/// As <coraii/src.hpp>, for <coraii/sqlite.hpp> alone.
+
+#if !defined(CORAII_SEPARATE_COMPILATION)
+#error "coraii/sqlite/src.hpp is for programs all of whose sources are compiled with CORAII_SEPARATE_COMPILATION"
+#endif
+
+#include "coraii/impl/sqlite.ipp"
+
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_SRC_HPP
+#define CORAII_SRC_HPP
+
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
+/// The bodies of what is no template, for programs that compile them once: each source of such a program is compiled with
+/// CORAII_SEPARATE_COMPILATION defined, and one of them includes this header.
+///
+/// Files are part of it where there are any; databases are not, since their libraries may not be linked: for these, include
+/// <coraii/sqlite/src.hpp> or <coraii/postgres/src.hpp> beside it. Asio's own BOOST_ASIO_SEPARATE_COMPILATION is
+/// independent of this. Macros that change Asio or coraii must be the same in all sources.
+
+#if !defined(CORAII_SEPARATE_COMPILATION)
+#error "coraii/src.hpp is for programs all of whose sources are compiled with CORAII_SEPARATE_COMPILATION"
+#endif
+
+#include "coraii/detail/context/impl/cleanup_reports.ipp"
+#include "coraii/detail/context/impl/external_wait.ipp"
+#include "coraii/detail/context/impl/registry.ipp"
+#include "coraii/detail/context/impl/thread_slots.ipp"
+#include "coraii/detail/region/impl/region.ipp"
+#include "coraii/detail/workers/impl/worker_pool.ipp"
+#include "coraii/impl/error.ipp"
+#include "coraii/session/impl/error.ipp"
+#include "coraii/session/impl/rows.ipp"
+#include "coraii/session/impl/value.ipp"
+
+#if !defined(_WIN32)
+#include "coraii/file/detail/impl/file_operation.ipp"
+#include "coraii/file/impl/atomic_file.ipp"
+#include "coraii/file/impl/handle.ipp"
+#include "coraii/file/impl/lock_file.ipp"
+#include "coraii/file/impl/temp_file.ipp"
+#include "coraii/impl/file.ipp"
+#endif
+
+#endif
