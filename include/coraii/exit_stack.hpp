@@ -265,6 +265,10 @@ async_scope<basic_exit_stack<Executor>, Executor> make_exit_stack() {
     co_await std::move(cleanup);
 }
 
+#if defined(CORAII_SEPARATE_COMPILATION)
+extern template class basic_exit_stack<asio::any_io_executor>;
+#endif
+
 }  // namespace coraii
 
 #endif

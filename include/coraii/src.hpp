@@ -15,6 +15,7 @@
 #error "coraii/src.hpp is for programs all of whose sources are compiled with CORAII_SEPARATE_COMPILATION"
 #endif
 
+#include "coraii/coraii.hpp"
 #include "coraii/detail/context/impl/cleanup_reports.ipp"
 #include "coraii/detail/context/impl/external_wait.ipp"
 #include "coraii/detail/context/impl/registry.ipp"
@@ -34,5 +35,15 @@
 #include "coraii/file/impl/temp_file.ipp"
 #include "coraii/impl/file.ipp"
 #endif
+
+// The templates that everybody instantiates so.
+template class coraii::detail::scope_executor<boost::asio::any_io_executor>;
+template class coraii::detail::cleanup_deadline<boost::asio::any_io_executor>;
+template class coraii::detail::scope_coroutine<boost::asio::any_io_executor>;
+template class coraii::detail::scope_core<boost::asio::any_io_executor>;
+template class coraii::detail::unstarted_scope<boost::asio::any_io_executor>;
+template class coraii::detail::scope_use<boost::asio::any_io_executor>;
+template class coraii::detail::scope_frame<boost::asio::any_io_executor>;
+template class coraii::basic_exit_stack<boost::asio::any_io_executor>;
 
 #endif

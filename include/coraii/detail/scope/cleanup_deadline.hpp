@@ -63,6 +63,10 @@ inline bool is_only_of_the_cancel(const std::exception_ptr& error) noexcept {
     } catch (...) { return false; }
 }
 
+#if defined(CORAII_SEPARATE_COMPILATION)
+extern template class cleanup_deadline<asio::any_io_executor>;
+#endif
+
 }  // namespace coraii::detail
 
 #endif

@@ -294,6 +294,12 @@ private:
     scope_ptr<Executor> core_;
 };
 
+#if defined(CORAII_SEPARATE_COMPILATION)
+extern template class scope_coroutine<asio::any_io_executor>;
+extern template class scope_core<asio::any_io_executor>;
+extern template class unstarted_scope<asio::any_io_executor>;
+#endif
+
 }  // namespace coraii::detail
 
 #endif

@@ -161,6 +161,10 @@ private:
     reserved_memory memory_;
 };
 
+#if defined(CORAII_SEPARATE_COMPILATION)
+extern template class scope_executor<asio::any_io_executor>;
+#endif
+
 }  // namespace coraii::detail
 
 #endif

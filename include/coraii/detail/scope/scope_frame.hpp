@@ -91,6 +91,10 @@ private:
     }
 };
 
+#if defined(CORAII_SEPARATE_COMPILATION)
+extern template class scope_frame<asio::any_io_executor>;
+#endif
+
 }  // namespace coraii::detail
 
 #endif

@@ -54,6 +54,10 @@ struct guard_access {
 };
 
 }  // namespace detail
+#if defined(CORAII_SEPARATE_COMPILATION)
+extern template class detail::scope_use<asio::any_io_executor>;
+#endif
+
 }  // namespace coraii
 
 #endif
