@@ -27,7 +27,6 @@
 #include <functional>
 #include <memory>
 #include <source_location>
-#include <stdexcept>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -61,12 +60,7 @@ public:
     }
 
     template <class U>
-        requires(!std::is_void_v<T> && std::is_convertible_v<U*, T*>)
-    auto yield_value(U& resource) {
-        return pause_with(std::addressof(static_cast<T&>(resource)));
-    }
-    template <class U>
-        requires(!std::is_void_v<T> && !std::is_lvalue_reference_v<U> && std::is_convertible_v<U*, T*>)
+        requires(!std::is_void_v<T> && std::is_convertible_v<std::remove_reference_t<U>*, T*>)
     auto yield_value(U&& resource) {
         return pause_with(std::addressof(static_cast<T&>(resource)));
     }
@@ -172,7 +166,7 @@ inline constexpr detail::this_scope_t this_scope{};
 /// Executor: setup, cleanup and the completion run on the handler's associated executor. If setup or cleanup goes to another
 ///   one and ends there, the library goes back before anything follows. A handler without an executor is refused at compile
 ///   time; `on(executor)` gives the scope one. If several threads run the executor (a thread_pool without a strand),
-///   cancellation and `cleanup_timeout` need a strand, as everywhere in Asio.
+///   cancellation and timeouts need a strand, as everywhere in Asio.
 /// Lifetime: while it is being set up, in use or cleaned, the executor has outstanding work: `io_context::run()` does not
 ///   return. If the context is destroyed, the cleanup of an open scope still runs up to its first suspension, with
 ///   `exit_status::can_await()` false.
@@ -207,9 +201,7 @@ public:
     /// Preconditions: limit > 0, else `std::invalid_argument`.
     /// Exception safety: if there is no memory for the wait when the cleanup begins, it runs without a limit.
     [[nodiscard]] async_scope cleanup_timeout(std::chrono::steady_clock::duration limit) && {
-        if (limit <= limit.zero()) {
-            throw std::invalid_argument("coraii: a cleanup_timeout must be greater than zero");
-        }
+        detail::require_positive(limit, "coraii: a cleanup_timeout must be greater than zero");
         checked().settings().cleanup_timeout = limit;
         return std::move(*this);
     }
@@ -218,6 +210,24 @@ public:
     async_scope cleanup_timeout(std::chrono::steady_clock::duration) & {
         static_assert(sizeof(Unsaid*) == 0,
                       "coraii::async_scope: a scope is used once; say std::move(scope).cleanup_timeout(limit)");
+        return std::move(*this);
+    }
+
+    /// Bounds the setup: when it has run for `limit`, it is cancelled (`cancellation_type::terminal`), and once it has ended, the
+    /// awaiter gets `errc::setup_timeout`, unless it ended with an error of its own (`operation_aborted` is none, whoever
+    /// cancelled). A resource that it produced nevertheless is cleaned first, as `exit_reason::cancelled`.
+    /// Preconditions: limit > 0, else `std::invalid_argument`.
+    /// Exception safety: if there is no memory for the wait, the setup fails.
+    [[nodiscard]] async_scope setup_timeout(std::chrono::steady_clock::duration limit) && {
+        detail::require_positive(limit, "coraii: a setup_timeout must be greater than zero");
+        checked().settings().setup_timeout = limit;
+        return std::move(*this);
+    }
+
+    template <class Unsaid = void>
+    async_scope setup_timeout(std::chrono::steady_clock::duration) & {
+        static_assert(sizeof(Unsaid*) == 0,
+                      "coraii::async_scope: a scope is used once; say std::move(scope).setup_timeout(limit)");
         return std::move(*this);
     }
 
@@ -295,13 +305,7 @@ private:
         constexpr bool result_fits =
             !setup_fits || (std::is_void_v<T> ? std::is_void_v<result> : std::is_convertible_v<result, T>);
         static_assert(result_fits, "coraii::async_scope<T>: the setup does not give a T");
-        constexpr bool cleanup_fits = [] {
-            if constexpr (std::is_void_v<T>) {
-                return detail::cleanup_for<Cleanup, Executor>;
-            } else {
-                return detail::cleanup_for<Cleanup, Executor, T>;
-            }
-        }();
+        constexpr bool cleanup_fits = detail::cleans<Cleanup, Executor, T>;
         static_assert(cleanup_fits || !setup_fits,
                       "coraii::async_scope: the cleanup must be callable as cleanup(T&) or cleanup(T&, "
                       "coraii::exit_status), without the T& if T is void, and return asio::awaitable<void>, an async "

@@ -39,6 +39,8 @@ enum class errc {
     pool_exhausted,
     /// A lease is out for longer than the pool's `leak_warning`. It is only a warning.
     lease_overdue,
+    /// The setup did not end within its `setup_timeout`, and was cancelled.
+    setup_timeout,
 };
 
 /// The category of `errc`, named "coraii".

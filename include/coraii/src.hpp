@@ -38,7 +38,7 @@
 
 // The templates that everybody instantiates so.
 template class coraii::detail::scope_executor<boost::asio::any_io_executor>;
-template class coraii::detail::cleanup_deadline<boost::asio::any_io_executor>;
+template class coraii::detail::scope_deadline<boost::asio::any_io_executor>;
 template class coraii::detail::scope_coroutine<boost::asio::any_io_executor>;
 template class coraii::detail::scope_core<boost::asio::any_io_executor>;
 template class coraii::detail::unstarted_scope<boost::asio::any_io_executor>;

@@ -44,6 +44,7 @@ const boost::system::error_category& error_category() noexcept {
                 case errc::pool_exhausted: return "too many wait for a resource of the pool already";
                 case errc::lease_overdue:
                     return "it has not begun: the lease is out for longer than the pool's leak_warning";
+                case errc::setup_timeout: return "the setup did not end within its setup_timeout and was cancelled";
             }
             return "unknown coraii error";
         }

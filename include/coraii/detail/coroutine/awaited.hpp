@@ -101,6 +101,12 @@ concept cleanup_for = (std::invocable<Cleanup&, Resource&...> || std::invocable<
                                        awaitable_in<decltype(call_cleanup(cleanup, why, resource...)), Executor>;
                       };
 
+/// The same for the cleanup of a scope of `T`, which may be void.
+template <class Cleanup, class Executor, class T>
+inline constexpr bool cleans = cleanup_for<Cleanup, Executor, T>;
+template <class Cleanup, class Executor>
+inline constexpr bool cleans<Cleanup, Executor, void> = cleanup_for<Cleanup, Executor>;
+
 }  // namespace coraii::detail
 
 #endif

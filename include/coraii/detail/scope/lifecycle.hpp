@@ -16,6 +16,7 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,14 +51,24 @@ namespace coraii::detail {
 /// | closed     | is no more                 |                                    |                                     |
 ///
 /// A context that is destroyed takes a scope from open, ended or queued to cleaning (`context_dies`). A scope that is never
-/// awaited goes from made to closed.
+/// awaited goes from made to closed. A resource that comes after its `setup_timeout` goes from setting_up to ended; the
+/// waiter is told when that is closed.
 enum class scope_state : unsigned char { made, setting_up, unwanted, open, ended, queued, cleaning, closed };
 
 /// What a scope is told of itself before it begins. Most are told nothing.
 struct scope_settings : recycled {
     std::string name;
+    clock::duration setup_timeout{};  // zero: none
     clock::duration cleanup_timeout{};
+
+    bool has_deadline() const noexcept { return setup_timeout.count() != 0 || cleanup_timeout.count() != 0; }
 };
+
+inline void require_positive(clock::duration limit, const char* otherwise) {
+    if (limit <= limit.zero()) {
+        throw std::invalid_argument(otherwise);
+    }
+}
 
 /// The state of a scope, whatever its executor, and what is told to whom.
 class scope_lifecycle : public registry_entry {
@@ -148,6 +159,9 @@ protected:
         end();
         count_closed(error != nullptr);
         keep_or_report(std::move(error));
+        if (setup_timed_out_) {
+            error_ = status_.error();  // who waits, waits for the setup still
+        }
         drop_below();
         if (waited_) {
             waiter_.set(how);
@@ -220,6 +234,7 @@ protected:
 
     std::atomic<scope_state> state_{scope_state::made};
     bool waited_ = false;  // somebody waits for the cleanup
+    bool setup_timed_out_ = false;  // and has produced the resource nevertheless
     registry* registry_ = nullptr;
     std::unique_ptr<scope_settings> settings_;
 

@@ -3,15 +3,17 @@
 #define CORAII_DETAIL_SCOPE_SCOPE_COROUTINE_HPP
 
 #include "coraii/detail/context/code_origin.hpp"
+#include "coraii/detail/coroutine/clock.hpp"
 #include "coraii/detail/coroutine/coroutine_thread.hpp"
 #include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/detail/coroutine/signal.hpp"
 #include "coraii/detail/region/execute.hpp"
 #include "coraii/detail/region/region_executor.hpp"
-#include "coraii/detail/scope/cleanup_deadline.hpp"
 #include "coraii/detail/scope/lifecycle.hpp"
+#include "coraii/detail/scope/scope_deadline.hpp"
 #include "coraii/detail/scope/scope_executor.hpp"
 #include "coraii/error.hpp"
+#include "coraii/exit_status.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_state.hpp>
@@ -95,7 +97,7 @@ public:
     }
 
     bool can_run_inline() const noexcept {
-        return std::same_as<Executor, asio::any_io_executor> && (!settings_ || settings_->cleanup_timeout.count() == 0);
+        return std::same_as<Executor, asio::any_io_executor> && (!settings_ || !settings_->has_deadline());
     }
 
     registry& scopes() const noexcept { return *registry_; }
@@ -162,10 +164,9 @@ protected:
 
     /// Resumes the coroutine at its `co_yield`, on its own thread. The state is `cleaning`.
     void run_cleanup_thread() {
-        if (deadline_) {
-            deadline_->start([scope = scope_ptr<Executor>{&self()}] {
-                scope->signal_.emit(asio::cancellation_type::terminal);
-            });
+        try {
+            start_deadline(&scope_settings::cleanup_timeout);
+        } catch (...) {  // no memory for a deadline: the cleanup runs without one
         }
         coroutine_thread<Executor> thread{std::move(*thread_)};
         thread_.reset();
@@ -184,21 +185,16 @@ protected:
         const scope_ptr<Executor> alive{&self()};
         const scope_state was = state_.exchange(scope_state::closed);
         thread_->destroy();
-        if (was != scope_state::cleaning) {
-            return setup_failed(was == scope_state::unwanted);
+        const bool cleaned = was == scope_state::cleaning;
+        if (deadline_.stop() && is_only_of_the_cancel(error_)) {
+            error_ = make_error(cleaned ? errc::cleanup_timeout : errc::setup_timeout);
         }
-        std::exception_ptr error = std::exchange(error_, nullptr);
-        if (deadline_ && deadline_->expired() && is_only_of_the_cancel(error)) {
-            error = make_error(errc::cleanup_timeout);
-        }
-        cleanup_ended(std::move(error));
+        cleaned ? cleanup_ended(std::exchange(error_, nullptr)) : setup_failed(was == scope_state::unwanted);
     }
 
     void end() noexcept override {
         resource_ = nullptr;
-        if (deadline_) {
-            std::exchange(deadline_, nullptr)->end();
-        }
+        deadline_.end();
         executor_.end();
         registry_->remove(*this);
         signal_.end();
@@ -248,10 +244,7 @@ private:
                 core_->destroy_coroutine();
             }
         }
-        void operator()() {
-            const scope_ptr<Executor> core = std::move(core_);
-            core->run_setup(executor_, cancel_);
-        }
+        void operator()() { scope_ptr<Executor>{std::move(core_)}->run_setup(executor_, cancel_); }
 
     private:
         scope_ptr<Executor> core_;
@@ -287,14 +280,15 @@ private:
     }
 
     void start_thread(const Executor& executor, bool cancellable, bool& here, bool& coroutine_is_ours) {
-        if (settings_ && settings_->cleanup_timeout.count() != 0) {
-            deadline_.reset(new cleanup_deadline<Executor>{executor, settings_->cleanup_timeout});
+        if (settings_ && settings_->has_deadline()) {
+            deadline_.reserve(executor);
         }
         // What reaches us has passed the user's own filter: setup sees it as if it were awaited directly.
         const auto cancel = cancellable || deadline_ ? signal_.begin() : asio::cancellation_state{};
         if (keeps_context_running_) {
             executor_.track_work();
         }
+        start_deadline(&scope_settings::setup_timeout);
         here = here || (executor_.runs_here() && !nesting_level::too_deep());
         if (here) {
             coroutine_is_ours = false;
@@ -306,6 +300,13 @@ private:
             asio::post(executor, std::move(start));
         } else {
             asio::dispatch(executor, std::move(start));
+        }
+    }
+
+    void start_deadline(clock::duration scope_settings::* limit) {
+        if (settings_ && (settings_.get()->*limit).count() != 0) {
+            auto expire = [scope = scope_ptr<Executor>{&self()}] { scope->signal_.emit(asio::cancellation_type::terminal); };
+            deadline_.start(settings_.get()->*limit, std::move(expire));
         }
     }
 
@@ -349,11 +350,16 @@ private:
     void opened() {
         const std::exception_ptr thrown = std::exchange(error_, nullptr);  // by an operation that was begun nevertheless
         count_opened();
-        if (move_state(scope_state::setting_up, scope_state::open)) {
+        if (deadline_.stop() && move_state(scope_state::setting_up, scope_state::ended)) {
+            status_ = exit_status{exit_reason::cancelled, make_error(errc::setup_timeout)};
+            setup_timed_out_ = waited_ = true;
+            registry_->add_if_unlisted(*this);  // if the executor drops the cleanup, that is for the context
+            drop_hold(deliver::dispatched);
+        } else if (move_state(scope_state::setting_up, scope_state::open)) {
             tell_of_setup(nesting_level::too_deep() ? deliver::posted : deliver::dispatched);
         } else {
             const scope_ptr<Executor> alive{&self()};
-            // Before we look who holds it: who drops the last hold looks at the state then.
+            // Unwanted. Before we look who holds it: who drops the last hold looks at the state then.
             state_.store(scope_state::ended);
             if (holds_.load() == 0) {
                 begin_cleanup(deliver::dispatched);
@@ -386,7 +392,7 @@ private:
         }
     }
 
-    boost::intrusive_ptr<cleanup_deadline<Executor>> deadline_;
+    scope_deadline<Executor> deadline_;
     std::uint32_t block_size_;
     std::atomic<launch> launched_{launch::starting};
     bool inline_ = false;
