@@ -17,6 +17,8 @@
 #include "coraii/pool.hpp"
 #include "coraii/scope_info.hpp"
 #include "coraii/scopes.hpp"
+#include "coraii/task_group.hpp"
+#include "coraii/unlimited.hpp"
 #include "coraii/with.hpp"
 
 #endif

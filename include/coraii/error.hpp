@@ -24,7 +24,7 @@ enum class errc {
     already_awaited,
     /// The guard holds nothing: it was closed, released, reset or moved from.
     empty_guard,
-    /// The cleanup has begun: the scope can no longer be held.
+    /// The cleanup has begun: the scope can no longer be held. Also: the task group, or the shared scope, takes nobody more.
     scope_closed,
     /// The executor that an offloaded call was given to has been stopped.
     offload_stopped,
@@ -41,6 +41,9 @@ enum class errc {
     lease_overdue,
     /// The setup did not end within its `setup_timeout`, and was cancelled.
     setup_timeout,
+    /// The coroutine of a task group's child was destroyed before it ended: an operation in it could not begin, or its handler
+    /// was dropped.
+    child_destroyed,
 };
 
 /// The category of `errc`, named "coraii".

@@ -87,6 +87,7 @@ public:
 private:
     template <class, class>
     friend class guard;
+    friend struct detail::guard_access;
     template <class, class>
     friend class detail::scope_promise;
 

@@ -36,7 +36,8 @@ const boost::system::error_category& error_category() noexcept {
                     return "the scope has been awaited before or moved from; a scope can be used once";
                 case errc::empty_guard:
                     return "the guard holds no resource: it was closed, released, reset or moved from";
-                case errc::scope_closed: return "the scope's cleanup has begun, so it can no longer be held";
+                case errc::scope_closed:
+                    return "the scope is closed or closing: it can no longer be held, and takes no child or user more";
                 case errc::offload_stopped: return "the executor that the blocking call was given to has been stopped";
                 case errc::cleanup_destroyed: return "the cleanup's coroutine was destroyed before it ended";
                 case errc::pool_timeout: return "the pool had no resource to lend within the time given";
@@ -44,6 +45,7 @@ const boost::system::error_category& error_category() noexcept {
                 case errc::pool_exhausted: return "too many wait for a resource of the pool already";
                 case errc::lease_overdue:
                     return "it has not begun: the lease is out for longer than the pool's leak_warning";
+                case errc::child_destroyed: return "the coroutine of the group's child was destroyed before it ended";
                 case errc::setup_timeout: return "the setup did not end within its setup_timeout and was cancelled";
             }
             return "unknown coraii error";

@@ -3,6 +3,7 @@
 #define CORAII_POOL_OPTIONS_HPP
 
 #include "coraii/exit_status.hpp"
+#include "coraii/unlimited.hpp"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -10,15 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <stdexcept>
 
 namespace coraii {
 
 namespace asio = boost::asio;
-
-/// For `pool_options::max_waiting`.
-inline constexpr std::size_t unlimited = (std::numeric_limits<std::size_t>::max)();
 
 /// Which idle resource is lent first.
 enum class pool_order : bool {

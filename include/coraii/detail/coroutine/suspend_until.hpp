@@ -44,7 +44,7 @@ struct suspend_until {
             std::optional<asio_awaiter> inner{};  // made only if it has to be
 
             bool await_ready() { return ready(); }
-            void await_suspend(std::coroutine_handle<Promise> self) {
+            void await_suspend(std::coroutine_handle<> self) {
                 make_inner();
                 inner->await_suspend(std::coroutine_handle<typename Promise::asio_base>::from_address(self.address()));
             }

@@ -2,6 +2,7 @@
 #ifndef CORAII_DETAIL_SCOPE_SCOPE_USE_HPP
 #define CORAII_DETAIL_SCOPE_SCOPE_USE_HPP
 
+#include "coraii/detail/context/registry_entry.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
 
 #include <utility>
@@ -50,6 +51,11 @@ struct guard_access {
     template <class T, class Executor>
     static scope_use<Executor>& use_of(guard<T, Executor>& from) noexcept {
         return from.use_;
+    }
+
+    template <class Handle>
+    static registry_entry& entry_of(const Handle& scope) noexcept {
+        return *scope.entry_;
     }
 };
 
