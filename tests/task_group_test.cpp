@@ -453,6 +453,53 @@ TEST_CASE("G30: groups nest, and a dropped one cancels its children in the backg
     CHECK(r.log == events{"dropped cancelled", "closed ends", "inner left", "left"});
 }
 
+TEST_CASE("G30, G10: a cancel of the caller is not lost in a group that cancels its children itself", "[task_group]") {
+    // As in CPython's issues 155433 and 116720.
+    bool seen = false;
+    const auto work = [&]() -> awaitable<void> {
+        co_await coraii::with(open_task_group(), [&](task_group& group) -> awaitable<void> {
+            group.spawn([]() -> awaitable<void> {
+                try {
+                    co_await delay(1h);
+                } catch (const boost::system::system_error&) {
+                }
+                co_await asio::this_coro::reset_cancellation_state();
+                co_await delay(2s);
+            });
+            co_await delay(100ms);
+            group.cancel();
+        });
+        // Nobody has thrown, so nor does the group; what was requested meanwhile is to be seen.
+        const auto state = co_await asio::this_coro::cancellation_state;
+        seen = state.cancelled() != asio::cancellation_type::none;
+        co_await delay(1h);
+    };
+    coraii::testing::run([&]() -> awaitable<void> { co_await (work() || delay(500ms)); });
+    CHECK(seen);
+}
+
+TEST_CASE("G30: an error that a child throws because it was cancelled is not lost behind the cancel", "[task_group]") {
+    // As in CPython's issue 95704.
+    group_run r;
+    const auto work = [&]() -> awaitable<void> {
+        auto& context = asio::query(co_await asio::this_coro::executor, asio::execution::context);
+        coraii::on_cleanup_error(
+            context, [&](const coraii::cleanup_failure& f) { r.log.push_back("reported: " + what(f.error)); });
+        co_await coraii::with(open_task_group().named("group"), [&](task_group& group) -> awaitable<void> {
+            group.spawn([]() -> awaitable<void> {
+                try {
+                    co_await delay(1h);
+                } catch (const boost::system::system_error&) {
+                }
+                throw std::runtime_error("while it was cancelled");
+            });
+            co_await group.join();
+        });
+    };
+    coraii::testing::run([&]() -> awaitable<void> { co_await (work() || delay(1s)); });
+    CHECK(r.log == events{"reported: while it was cancelled"});
+}
+
 TEST_CASE("G30, G13: the context dies with children, with a join, and while the group is being left", "[task_group]") {
     const int where = GENERATE(0, 1, 2, 3);
     auto counted = std::make_shared<int>(0);

@@ -336,11 +336,12 @@ namespace detail {
 struct scope_access {
     template <class T, class Executor>
     static scope_ptr<Executor> claim(async_scope<T, Executor>& scope) {
-        scope_ptr<Executor> claimed = scope.scope_.claim();
-        if (!claimed) {
-            throw_error(errc::already_awaited);
-        }
-        return claimed;
+        return scope.scope_.claim_or_throw();
+    }
+
+    template <class T, class Executor>
+    static unstarted_scope<Executor> take(async_scope<T, Executor>& scope) noexcept {
+        return std::move(scope.scope_);
     }
 
     template <class T, class Executor>

@@ -7,6 +7,7 @@
 /// Everything that needs nothing but Boost, but for `coraii/file.hpp`, which costs as much to compile as all of this, and
 /// `coraii/testing.hpp`, which is for tests.
 
+#include "coraii/all.hpp"
 #include "coraii/async_scope.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_stack.hpp"

@@ -49,4 +49,18 @@ void wrong() {
     auto kept = scope();
     auto bounded = kept.setup_timeout(std::chrono::seconds{1});
 }
+#elif CASE == 7
+// expect 7: all: every argument must be an async_scope
+auto wrong = coraii::all(scope(), 7);
+#elif CASE == 8
+// expect 8: all: a scope is used once; pass std::move\(scope\)
+auto kept = scope();
+auto wrong = coraii::all(kept, scope());
+#elif CASE == 9
+// expect 9: all: the scopes must have the same Executor
+coraii::async_scope<int, asio::io_context::executor_type> typed() {
+    int n = 1;
+    co_yield n;
+}
+auto wrong = coraii::all(scope(), typed());
 #endif

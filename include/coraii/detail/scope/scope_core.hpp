@@ -8,6 +8,7 @@
 #include "coraii/detail/region/execute.hpp"
 #include "coraii/detail/region/region.hpp"
 #include "coraii/detail/scope/scope_coroutine.hpp"
+#include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
 
 #include <boost/asio/cancellation_type.hpp>
@@ -70,19 +71,10 @@ public:
     }
 
     /// Cancels setup, if it is not over.
-    void cancel(asio::cancellation_type_t type) {
-        if (!this->is_setting_up()) {
-            return;
-        }
-        if (executor_.runs_here()) {
-            return this->signal_.emit(type);
-        }
-        asio::dispatch(executor_.get(), [self = scope_ptr<Executor>{this}, type] {
-            if (self->is_setting_up()) {
-                self->signal_.emit(type);
-            }
-        });
-    }
+    void cancel(asio::cancellation_type_t type) { cancel_while(type, &scope_core::is_setting_up); }
+
+    /// Cancels the cleanup, if it has begun. Setup was `cancellable`.
+    void cancel_cleanup(asio::cancellation_type_t type) { cancel_while(type, &scope_core::is_cleaning); }
 
     /// Posts what brings the user the resource, or an error.
     template <class UsersExecutor, class F>
@@ -204,6 +196,22 @@ public:
     }
 
 private:
+    bool is_cleaning() const noexcept { return state() == scope_state::cleaning; }
+
+    void cancel_while(asio::cancellation_type_t type, bool (scope_core::*under_way)() const noexcept) {
+        if (!(this->*under_way)()) {
+            return;
+        }
+        if (executor_.runs_here()) {
+            return this->signal_.emit(type);
+        }
+        asio::dispatch(executor_.get(), [self = scope_ptr<Executor>{this}, type, under_way] {
+            if ((self.get()->*under_way)()) {
+                self->signal_.emit(type);
+            }
+        });
+    }
+
     void destroy_inline(scope_state was) noexcept {
         if (was == scope_state::made || was == scope_state::closed) {
             return;  // not begun, or over
@@ -288,6 +296,13 @@ public:
     /// The scope, for the one that begins it; null for others.
     scope_ptr<Executor> claim() noexcept {
         return core_ && core_->claim_setup() ? std::move(core_) : nullptr;
+    }
+    scope_ptr<Executor> claim_or_throw() {
+        scope_ptr<Executor> claimed = claim();
+        if (!claimed) {
+            throw_error(errc::already_awaited);
+        }
+        return claimed;
     }
 
 private:
