@@ -402,16 +402,16 @@ TEST_CASE("G29: many that need not wait do not nest", "[all]") {
 TEST_CASE("G29, G13: the context dies in a setup, in the use, and in a cleanup of several", "[all]") {
     const int where = GENERATE(0, 1, 2);
     events log;
+    const auto scope = [&](std::string name, bool waits) -> coraii::async_scope<int> {
+        if (waits) {
+            co_await test::forever();
+        }
+        const coraii::exit_status why = co_yield 7;
+        log.push_back(name + (why.can_await() ? " cleaned" : " cleaned at the end"));
+        co_await test::forever();
+    };
     {
         asio::io_context context;
-        const auto scope = [&](std::string name, bool waits) -> coraii::async_scope<int> {
-            if (waits) {
-                co_await test::forever();
-            }
-            const coraii::exit_status why = co_yield 7;
-            log.push_back(name + (why.can_await() ? " cleaned" : " cleaned at the end"));
-            co_await test::forever();
-        };
         const auto work = [&, where]() -> awaitable<void> {
             auto held = co_await all(scope("a", false), scope("b", where == 0));
             if (where == 1) {
@@ -448,6 +448,22 @@ TEST_CASE("G29: with another Executor", "[all]") {
     asio::co_spawn(context.get_executor(), work(), [](std::exception_ptr e) { CHECK(!e); });
     test::finish(context);
     CHECK(cleaned == 2);
+}
+
+TEST_CASE("G29, G30: task groups among them; the error of a child comes out when all is left", "[all][task_group]") {
+    // As in CPython's issue 137517.
+    world w;
+    w.run([&]() -> awaitable<void> {
+        auto held = co_await all(w.open("a"), coraii::open_task_group(), w.open("b", {0s, 0s, false, true}));
+        auto& group = std::get<1>(*held);
+        group.spawn([]() -> awaitable<void> {
+            co_await delay(1s);
+            throw std::runtime_error("child");
+        });
+        co_await held.close();
+    });
+    CHECK(what(w.error) == "cleanup of b");
+    CHECK(has(w.log, "reported: child, after cleanup of b"));
 }
 
 TEST_CASE("G29, G24: all that is never awaited runs nothing", "[all]") {

@@ -333,14 +333,14 @@ TEST_CASE("G28, G13: the context dies while a setup runs against time, and while
           "[setup_timeout]") {
     const bool late = GENERATE(false, true);
     events log;
+    const auto scope = [&]() -> coraii::async_scope<int> {
+        co_await ignore_cancel();
+        const coraii::exit_status why = co_yield 7;
+        log.push_back(why.can_await() ? "cleanup" : "cleanup, at the end");
+        co_await delay(1h);
+    };
     {
         asio::io_context context;
-        const auto scope = [&]() -> coraii::async_scope<int> {
-            co_await ignore_cancel();
-            const coraii::exit_status why = co_yield 7;
-            log.push_back(why.can_await() ? "cleanup" : "cleanup, at the end");
-            co_await delay(1h);
-        };
         asio::co_spawn(context, use(way::guard, scope().setup_timeout(late ? 1ms : 1h), log), [](std::exception_ptr) {});
         context.run_for(50ms);
     }

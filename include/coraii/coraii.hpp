@@ -18,6 +18,7 @@
 #include "coraii/pool.hpp"
 #include "coraii/scope_info.hpp"
 #include "coraii/scopes.hpp"
+#include "coraii/shared_scope.hpp"
 #include "coraii/task_group.hpp"
 #include "coraii/unlimited.hpp"
 #include "coraii/with.hpp"
