@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// Ctrl-C cancels the workers; what they hold is cleaned up in full before the program ends.
+// A server with an accept loop and a limit on its sessions. After a SIGTERM every session says goodbye, within a deadline, before
+// the program ends: a task group does not end before its children.
 // Prints:
-//   worker 1 has its lease
-//   worker 2 has its lease
-//   worker 3 has its lease
-//   interrupted
-//   lease 1 returned
-//   lease 2 returned
-//   lease 3 returned
-//   3 opened, 3 cleaned, 0 open
+//   a: welcome
+//   b: welcome
+//   c: welcome, now that a has gone
+//   b: goodbye
+//   c: goodbye
+//   no session is left
 #include <coraii/coraii.hpp>
 
 #include <boost/asio.hpp>
@@ -17,56 +16,74 @@
 #include <chrono>
 #include <csignal>
 #include <iostream>
+#include <string>
 
 namespace asio = boost::asio;
+using asio::ip::tcp;
 using namespace asio::experimental::awaitable_operators;
 using namespace std::chrono_literals;
 
-asio::awaitable<void> wait(std::chrono::milliseconds time) {
-    asio::steady_timer timer{co_await asio::this_coro::executor, time};
-    co_await timer.async_wait(asio::use_awaitable);
-}
-
-coraii::async_scope<int> lease(int number) {
-    co_yield number;
-    co_await wait(20ms * number);  // stands for the round trip that returns it
-    std::cout << "lease " << number << " returned\n";
-}
-
-asio::awaitable<void> worker(int number) {
-    const coraii::guard<int> held = co_await lease(number);  // a cancel drops it: background cleanup
-    std::cout << "worker " << *held << " has its lease\n";
-    for (;;) {
-        co_await wait(1h);
+coraii::async_scope<tcp::socket> connection(tcp::socket peer) {
+    co_await asio::async_write(peer, asio::buffer("welcome\n", 8), asio::use_awaitable);
+    const coraii::exit_status why = co_yield peer;
+    if (why.reason() == coraii::exit_reason::cancelled) {
+        co_await asio::async_write(peer, asio::buffer("goodbye\n", 8), asio::use_awaitable);
     }
 }
 
-asio::awaitable<void> work() {
-    co_await (worker(1) && worker(2) && worker(3));  // one that fails stops the others
+asio::awaitable<void> session(tcp::socket peer) {
+    auto scope = connection(std::move(peer)).cleanup_timeout(1s);  // the deadline
+    co_await coraii::with(std::move(scope), [](tcp::socket& socket) -> asio::awaitable<void> {
+        char byte = 0;
+        const auto [error, size] = co_await socket.async_read_some(asio::buffer(&byte, 1), asio::as_tuple(asio::use_awaitable));
+        if (error == asio::error::operation_aborted) {
+            throw boost::system::system_error(error);  // else the peer has gone
+        }
+    });
 }
 
-asio::awaitable<void> run(asio::io_context& context) {
-    asio::signal_set signals{context, SIGINT, SIGTERM};
-    auto working = asio::co_spawn(context, work(), asio::as_tuple(asio::use_awaitable));
-    const auto ended = co_await (std::move(working) || signals.async_wait(asio::use_awaitable));
-    std::cout << (ended.index() == 0 ? "a worker failed\n" : "interrupted\n");
+asio::awaitable<void> serve(tcp::acceptor& acceptor) {
+    co_await coraii::with(coraii::open_task_group({.max_running = 2}), [&](coraii::task_group& sessions) -> asio::awaitable<void> {
+        for (;;) {
+            tcp::socket peer = co_await acceptor.async_accept(asio::use_awaitable);
+            co_await sessions.spawn_when_free(session(std::move(peer)));
+        }
+    });
+}
 
-    co_await coraii::async_drain(context);
-    const coraii::scope_stats stats = coraii::stats(context);
-    std::cout << stats.opened << " opened, " << stats.cleaned << " cleaned, " << stats.open + stats.closing
-              << " open\n";
-    if (ended.index() == 0) {
-        std::rethrow_exception(std::get<0>(std::get<0>(ended)));
+asio::awaitable<std::string> line_from(tcp::socket& server) {
+    std::string line;
+    co_await asio::async_read_until(server, asio::dynamic_buffer(line), '\n', asio::use_awaitable);
+    co_return line.substr(0, line.size() - 1);
+}
+
+asio::awaitable<void> clients(tcp::endpoint server) {
+    const auto executor = co_await asio::this_coro::executor;
+    tcp::socket a{executor}, b{executor}, c{executor};
+    for (tcp::socket* client : {&a, &b, &c}) {
+        co_await client->async_connect(server, asio::use_awaitable);
     }
+    std::cout << "a: " << co_await line_from(a) << "\nb: " << co_await line_from(b) << '\n';
+    a.close();
+    std::cout << "c: " << co_await line_from(c) << ", now that a has gone\n";
+    std::raise(SIGTERM);  // in place of the operator
+    std::cout << "b: " << co_await line_from(b) << "\nc: " << co_await line_from(c) << '\n';
+}
+
+asio::awaitable<void> run() {
+    const auto executor = co_await asio::this_coro::executor;
+    tcp::acceptor acceptor{executor, {asio::ip::address_v4::loopback(), 0}};
+    asio::signal_set signals{executor, SIGINT, SIGTERM};
+    auto server = signals.async_wait(asio::use_awaitable) || serve(acceptor);
+    co_await (std::move(server) && clients(acceptor.local_endpoint()));
+    std::cout << "no session is left\n";
 }
 
 int main() {
     try {
         asio::io_context context;
-        auto done = asio::co_spawn(context, run(context), asio::use_future);
-        asio::steady_timer ctrl_c{context, 50ms};  // in place of the user's
-        ctrl_c.async_wait([](boost::system::error_code) { std::raise(SIGINT); });
-        context.run();  // returns when nothing is left to do
+        auto done = asio::co_spawn(context, run(), asio::use_future);
+        context.run();
         done.get();
     } catch (const std::exception& e) {
         std::cerr << "error: " << e.what() << '\n';
