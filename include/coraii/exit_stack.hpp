@@ -36,6 +36,9 @@ class basic_exit_stack;
 
 namespace detail {
 
+template <class Stack>
+class task_scopes;
+
 template <class Executor>
 using scope_stack = std::vector<scope_use<Executor>, recycling_allocator<scope_use<Executor>>>;
 
@@ -121,16 +124,19 @@ public:
     using executor_type = Executor;
 
     explicit basic_exit_stack(Executor executor) : executor_{std::move(executor)} {}
-    basic_exit_stack(basic_exit_stack&& other) noexcept
-        : scopes_{std::exchange(other.scopes_, {})}, executor_{other.executor_} {}
+    basic_exit_stack(basic_exit_stack&& other) noexcept : scopes_{other.take()}, executor_{other.executor_} {}
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
-        detail::scope_stack<Executor> taken = std::exchange(other.scopes_, {});  // first: it may be ourselves
-        detail::scope_stack<Executor> dropped = std::exchange(scopes_, std::move(taken));
+        detail::scope_stack<Executor> taken = other.take();  // first: it may be ourselves
+        detail::scope_stack<Executor> dropped = take();
+        scopes_ = std::move(taken);
         executor_ = other.executor_;
         drop(dropped);
         return *this;
     }
-    ~basic_exit_stack() { drop(scopes_); }
+    ~basic_exit_stack() {
+        detail::scope_stack<Executor> dropped = take();
+        drop(dropped);
+    }
 
     /// Sets a scope up and keeps it. Gives a pointer to its resource, never null; nothing for a scope of void.
     ///
@@ -194,7 +200,7 @@ public:
         };
         return asio::async_initiate<Token, void(std::exception_ptr)>(
             detail::initiation{executor_, close_and_tell}, token,
-            detail::scopes_to_close<Executor>{std::exchange(scopes_, {})}, std::move(status));
+            detail::scopes_to_close<Executor>{take()}, std::move(status));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
@@ -207,15 +213,36 @@ private:
                                                                          async_scope<T, E>);
     template <class E>
     friend async_scope<basic_exit_stack<E>, E> make_exit_stack();
+    friend class detail::task_scopes<basic_exit_stack>;
 
     asio::awaitable<void, Executor> close_here(exit_status status) {
         return detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
-            detail::own_frame{}, std::exchange(scopes_, {}), std::move(status));
+            detail::own_frame{}, take(), std::move(status));
     }
 
     static void drop(detail::scope_stack<Executor>& scopes) noexcept {
         while (!scopes.empty()) {
             scopes.pop_back();
+        }
+    }
+
+    /// All of them, for another owner.
+    detail::scope_stack<Executor> take() noexcept {
+        if (std::exchange(is_of_task_, false)) {
+            for (std::size_t i = scopes_.size(); i-- > 0;) {
+                if (i > 0) {
+                    hold_below(*scopes_[i].get(), *scopes_[i - 1].get());
+                }
+                scopes_[i]->outlive_coroutine();
+            }
+        }
+        return std::exchange(scopes_, {});
+    }
+
+    // Each scope holds the one below it until it is clean: so the order is kept however the stack is dropped.
+    static void hold_below(detail::scope_core<Executor>& scope, detail::scope_core<Executor>& below) noexcept {
+        if (!scope.held_below_ && below.try_hold()) {
+            scope.held_below_ = &below;
         }
     }
 
@@ -225,11 +252,10 @@ private:
         }
     }
 
-    // Each scope holds the one below it until it is clean: so the order is kept however the stack is dropped.
     void push(detail::scope_use<Executor> use) {
         make_room();
-        if (!scopes_.empty() && scopes_.back()->try_hold()) {
-            use->held_below_ = scopes_.back().get();
+        if (!scopes_.empty()) {
+            hold_below(*use.get(), *scopes_.back().get());
         }
         scopes_.push_back(std::move(use));
     }
@@ -249,6 +275,7 @@ private:
 
     detail::scope_stack<Executor> scopes_;
     Executor executor_;
+    bool is_of_task_ = false;  // its coroutine answers for some of them: they hold none below, and may be inline
 };
 
 using exit_stack = basic_exit_stack<>;

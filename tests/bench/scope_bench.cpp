@@ -39,6 +39,8 @@ struct comparison {
 constexpr comparison comparisons[] = {
     {&with, &unshielded, false, 1.5, ratio_of::time},
     {&with, &shielded, true, 0.5, ratio_of::time},
+    {&task, &with, false, 1.1},
+    {&task, &with, true, 1.1},
     {&closed, &shielded, false, 1.0},
     {&closed, &shielded, true, 0.8, ratio_of::time},
     {&dropped, &shielded, false, 0.8},
@@ -49,6 +51,8 @@ constexpr comparison comparisons[] = {
     {&region, &shielded, true, 2.0},
     {&three, &with, false, 1.0},
     {&three, &with, true, 1.0},
+    {&task_three, &with, false, 1.0},
+    {&task_three, &with, true, 1.0},
     {&stack, &closed, false, 1.0},
     {&stack, &closed, true, 1.0},
 };

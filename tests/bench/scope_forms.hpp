@@ -6,6 +6,7 @@
 #include "coraii/async_scope.hpp"
 #include "coraii/exit_stack.hpp"
 #include "coraii/joined.hpp"
+#include "coraii/task.hpp"
 #include "coraii/with.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -78,6 +79,18 @@ inline awaitable<void> with_three() {
     return coraii::with(resource(), resource(), resource(), [](int& r, int&, int&) { return use_resource(r); });
 }
 
+inline coraii::task<> task_of_one() {
+    int& r = co_await coraii::enter(resource());
+    co_await use_resource(r);
+}
+
+inline coraii::task<> task_of_three() {
+    int& r = co_await coraii::enter(resource());
+    co_await coraii::enter(resource());
+    co_await coraii::enter(resource());
+    co_await use_resource(r);
+}
+
 inline awaitable<void> guard_closed() {
     auto g = co_await resource();
     co_await use_resource(*g);
@@ -106,6 +119,11 @@ inline awaitable<void> stack_of_hundred() {
     return coraii::with(coraii::make_exit_stack(), fill);
 }
 
+template <coraii::task<> (*Round)()>
+awaitable<void> of_task() {
+    return Round();
+}
+
 /// One way to use a scope, or to do without.
 struct form {
     const char* name;
@@ -117,6 +135,8 @@ struct form {
 inline constexpr form unshielded{"by hand, unshielded", by_hand_unshielded};
 inline constexpr form shielded{"by hand, shielded", by_hand_shielded};
 inline constexpr form with{"with", with_one};
+inline constexpr form task{"task", of_task<task_of_one>};
+inline constexpr form task_three{"three scopes in one task", of_task<task_of_three>, 3};
 inline constexpr form closed{"guard, closed", guard_closed};
 inline constexpr form dropped{"guard, dropped", guard_dropped};
 inline constexpr form dropped_inside{"guard, dropped in a region", guard_dropped, 1, true};
@@ -124,8 +144,8 @@ inline constexpr form region{"region of one guard", region_of_one};
 inline constexpr form three{"three scopes in one with", with_three, 3};
 inline constexpr form stack{"exit_stack of 100", stack_of_hundred, stack_size};
 
-inline constexpr const form* forms[] = {&unshielded,     &shielded, &with,  &closed, &dropped,
-                                        &dropped_inside, &region,   &three, &stack};
+inline constexpr const form* forms[] = {&unshielded,     &shielded, &with,  &task,       &closed, &dropped,
+                                        &dropped_inside, &region,   &three, &task_three, &stack};
 
 }  // namespace scope_bench
 

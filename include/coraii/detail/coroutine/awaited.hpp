@@ -26,18 +26,25 @@ using awaited_t =
 template <class X, class Executor>
 concept awaitable_in = requires { typename awaited_t<X, Executor>; };
 
-/// The parts of an `asio::awaitable`; of anything else, only the executor it would be awaited on by default.
+template <class T, class Executor>
+struct awaitable_parts {
+    static constexpr bool is_awaitable = true;
+    using value_type = T;
+    using executor_type = Executor;
+};
+template <class T, class Executor>
+awaitable_parts<T, Executor> parts_of(const asio::awaitable<T, Executor>&);
+
+/// The parts of an `asio::awaitable`, or of a class derived from one, as a `task` is; of anything else, only the executor
+/// it would be awaited on by default.
 template <class X>
 struct awaitable_traits {
     static constexpr bool is_awaitable = false;
     using executor_type = asio::any_io_executor;
 };
-template <class T, class Executor>
-struct awaitable_traits<asio::awaitable<T, Executor>> {
-    static constexpr bool is_awaitable = true;
-    using value_type = T;
-    using executor_type = Executor;
-};
+template <class X>
+    requires requires(const X& x) { parts_of(x); }
+struct awaitable_traits<X> : decltype(parts_of(std::declval<const X&>())) {};
 
 struct not_a_setup {};
 

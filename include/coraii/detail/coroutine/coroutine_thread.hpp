@@ -7,11 +7,24 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/co_spawn.hpp>
 
 #include <utility>
 
 // Asio's coroutine threads, without co_spawn. This is the one header that names something of `asio::detail`; it is the
 // same from Boost 1.83 on.
+
+namespace coraii {
+
+template <class R, class Executor>
+class task;
+
+}  // namespace coraii
+
+/// `asio::co_spawn(executor, f, token)` asks this of the type that `f()` returns: it accepts a callable that returns a task.
+template <class R, class Executor>
+struct boost::asio::detail::awaitable_signature<coraii::task<R, Executor>>
+    : boost::asio::detail::awaitable_signature<boost::asio::awaitable<R, Executor>> {};
 
 namespace coraii::detail {
 
@@ -50,6 +63,10 @@ public:
 
     void destroy() noexcept { const auto gone = std::move(this->bottom_of_stack_); }
 };
+
+/// Asio's part of the promise of any coroutine of `Executor`.
+template <class Executor>
+using any_frame = asio::detail::awaitable_frame_base<Executor>;
 
 /// Whether the thread that runs the coroutine of `frame` has suspended since it began, or since that was set to false.
 template <class Frame>

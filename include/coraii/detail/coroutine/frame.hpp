@@ -35,11 +35,16 @@ struct rebound_awaiter {
     decltype(auto) await_resume() { return inner.await_resume(); }
 };
 
+template <class T, class Executor>
+std::type_identity<Executor> executor_awaited_on(const asio::awaitable<T, Executor>&);
+
 /// False for an awaitable that Asio would refuse in a coroutine of `Executor`.
 template <class X, class Executor>
 inline constexpr bool may_await = true;
-template <class T, class OtherExecutor, class Executor>
-inline constexpr bool may_await<asio::awaitable<T, OtherExecutor>, Executor> = std::is_same_v<OtherExecutor, Executor>;
+template <class X, class Executor>
+    requires requires(const X& x) { executor_awaited_on(x); }
+inline constexpr bool may_await<X, Executor> =
+    std::is_same_v<decltype(executor_awaited_on(std::declval<const X&>())), std::type_identity<Executor>>;
 
 /// The promise of the library's own coroutines: Asio's, with recycled frames, and able to await what the library
 /// needs beside what Asio offers. To Asio they are awaitables like any other.

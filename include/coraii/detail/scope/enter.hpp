@@ -4,6 +4,8 @@
 
 // How a scope is begun by those who use it, and how they wait for it.
 
+#include "coraii/detail/coroutine/coroutine_thread.hpp"
+#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/coroutine/unique_function.hpp"
 #include "coraii/detail/coroutine/waiter.hpp"
@@ -23,6 +25,7 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/system_executor.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <concepts>
@@ -176,8 +179,57 @@ struct run_inline {
                 throws_if_cancelled = promise.throws_if_cancelled();
                 return false;
             }
-            void await_suspend(std::coroutine_handle<Promise>) const { scope.frame().push_frame(&promise); }
+            void await_suspend(std::coroutine_handle<>) const { scope.frame().push_frame(&promise); }
             void await_resume() const { promise.throw_if_cancelled(throws_if_cancelled); }
+        };
+        return awaiter{scope, promise};
+    }
+};
+
+/// What the user's coroutine owes a scope if it is destroyed on the way.
+template <class Executor>
+struct use_in_coroutine {
+    scope_core<Executor>& scope;
+    bool is_inline;
+    bool& suspended;  // since we last knew that we are on the executor
+    const bool had_suspended = std::exchange(suspended, false);
+    bool over = false;
+
+    ~use_in_coroutine() {
+        suspended |= had_suspended;
+        if (over) {
+            return;
+        }
+        if (is_inline) {
+            scope.abandon_inline();
+        } else {
+            scope.end_use({}, false);
+        }
+    }
+};
+
+/// `co_await try_begin_inline{scope}`: begins the scope inline, if it may be. False if somebody can
+/// cancel the coroutine (then the cleanup has to be shielded), if setup or cleanup has a deadline, or for another Executor.
+template <class Executor>
+struct try_begin_inline {
+    scope_core<Executor>& scope;
+
+    template <class Promise>
+    auto await_in(Promise& promise) const {
+        struct awaiter {
+            scope_core<Executor>& scope;
+            typename Promise::asio_base& promise;
+
+            bool await_ready() const noexcept { return true; }
+            void await_suspend(std::coroutine_handle<>) const noexcept {}
+            bool await_resume() const {
+                const auto caller = promise.await_transform(asio::this_coro::cancellation_state).await_resume();
+                if (caller.slot().is_connected() || !scope.can_run_inline()) {
+                    return false;
+                }
+                scope.begin_inline(promise.await_transform(asio::this_coro::executor).await_resume());
+                return true;
+            }
         };
         return awaiter{scope, promise};
     }

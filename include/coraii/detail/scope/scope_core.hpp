@@ -155,6 +155,20 @@ public:
         }
     }
 
+    /// Inline or not, whoever keeps the scope need no longer be the coroutine that has set it up.
+    void outlive_coroutine() noexcept {
+        if (this->is_inline()) {
+            this->move_to_own_thread();
+        }
+        if (!this->keeps_context_running_) {
+            this->keeps_context_running_ = true;
+            if (!registry_->dying()) {
+                keep_context_running();
+            }
+            registry_->add_if_unlisted(*this);
+        }
+    }
+
     // ---- what moves it on
 
     void begin_cleanup(deliver how) noexcept override {
