@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -123,7 +124,7 @@ class basic_exit_stack {
 public:
     using executor_type = Executor;
 
-    explicit basic_exit_stack(Executor executor) : executor_{std::move(executor)} {}
+    explicit basic_exit_stack(Executor executor) : executor_{std::in_place, std::move(executor)} {}
     basic_exit_stack(basic_exit_stack&& other) noexcept : scopes_{other.take()}, executor_{other.executor_} {}
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
         detail::scope_stack<Executor> taken = other.take();  // first: it may be ourselves
@@ -199,15 +200,18 @@ public:
             asio::co_spawn(executor, std::move(closing), std::forward<decltype(handler)>(handler));
         };
         return asio::async_initiate<Token, void(std::exception_ptr)>(
-            detail::initiation{executor_, close_and_tell}, token,
+            detail::initiation{*executor_, close_and_tell}, token,
             detail::scopes_to_close<Executor>{take()}, std::move(status));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
     [[nodiscard]] bool empty() const noexcept { return scopes_.empty(); }
-    [[nodiscard]] executor_type get_executor() const { return executor_; }
+    [[nodiscard]] executor_type get_executor() const { return *executor_; }
 
 private:
+    struct of_task {};
+    explicit basic_exit_stack(of_task) noexcept : is_of_task_{true} {}
+
     template <class T, class E>
     friend asio::awaitable<std::add_pointer_t<T>, E> detail::enter_stack(detail::own_frame, basic_exit_stack<E>&,
                                                                          async_scope<T, E>);
@@ -267,14 +271,14 @@ private:
         detail::scope_use<Executor> use{detail::scope_access::claim(scope)};
         use->keeps_context_running_ = true;
         use->setup_is_awaited_ = false;
-        if (use->begin_on_own_thread(executor_, false) || use->state() == detail::scope_state::closed) {
+        if (use->begin_on_own_thread(*executor_, false) || use->state() == detail::scope_state::closed) {
             use->rethrow_error();  // elsewhere it may be under way, and only memory can fail it
         }
         push(std::move(use));
     }
 
     detail::scope_stack<Executor> scopes_;
-    Executor executor_;
+    std::optional<Executor> executor_;  // a task's has none before somebody sees it
     bool is_of_task_ = false;  // its coroutine answers for some of them: they hold none below, and may be inline
 };
 

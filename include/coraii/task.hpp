@@ -67,11 +67,10 @@ public:
         }
     }
 
-    scopes_type& scopes() {
-        if (!scopes_) {
-            scopes_ = scopes_type::make(asio_base::await_transform(asio::this_coro::executor).await_resume());
-        }
-        return scopes_;
+    scopes_type& scopes() noexcept { return scopes_; }
+
+    basic_exit_stack<Executor>& stack() {
+        return scopes_.stack_on(asio_base::await_transform(asio::this_coro::executor).await_resume());
     }
 
     /// What Asio does where a coroutine awaits something after it was cancelled.
@@ -135,7 +134,7 @@ struct entering {
 #endif
         return false;
     }
-    void await_suspend(std::coroutine_handle<>) noexcept { scopes->set_up(task, std::move(claimed)); }
+    bool await_suspend(std::coroutine_handle<>) noexcept { return scopes->set_up(task, std::move(claimed)); }
     std::add_lvalue_reference_t<T> await_resume() const {
         void* const resource = scopes->take_resource();
         if constexpr (!std::is_void_v<T>) {
@@ -186,7 +185,7 @@ struct defer_in_task {
             deferring(const deferring&) = delete;
             deferring& operator=(const deferring&) = delete;
             bool await_ready() { return inner.await_ready(); }
-            void await_suspend(std::coroutine_handle<> self) noexcept { inner.await_suspend(self); }
+            bool await_suspend(std::coroutine_handle<> self) noexcept { return inner.await_suspend(self); }
             void await_resume() const { inner.await_resume(); }
         };
         return deferring{task, std::move(cleanup), where};
@@ -205,7 +204,7 @@ struct stack_of_task {
 
             bool await_ready() const noexcept { return true; }
             void await_suspend(std::coroutine_handle<>) const noexcept {}
-            basic_exit_stack<Executor>& await_resume() const { return task.scopes().stack(); }
+            basic_exit_stack<Executor>& await_resume() const { return task.stack(); }
         };
         return awaiter{task};
     }

@@ -27,12 +27,61 @@
 namespace coraii {
 namespace detail {
 
+/// What `with` owes a scope if its own coroutine is destroyed on the way.
+template <class Executor>
+struct use_in_with {
+    scope_core<Executor>& scope;
+    bool is_inline;
+    bool& suspended;  // since we last knew that we are on the executor
+    const bool had_suspended = std::exchange(suspended, false);
+    bool over = false;
+
+    ~use_in_with() {
+        suspended |= had_suspended;
+        if (over) {
+            return;
+        }
+        if (is_inline) {
+            scope.abandon_inline();
+        } else {
+            scope.end_use({}, false);
+        }
+    }
+};
+
+/// `co_await try_begin_inline{scope}`: begins the scope inline, if it may be. False if somebody can
+/// cancel the coroutine (then the cleanup has to be shielded), if the cleanup has a deadline, or for another Executor.
+template <class Executor>
+struct try_begin_inline {
+    scope_core<Executor>& scope;
+
+    template <class Promise>
+    auto await_in(Promise& promise) const {
+        struct awaiter {
+            scope_core<Executor>& scope;
+            typename Promise::asio_base& promise;
+
+            bool await_ready() const noexcept { return true; }
+            void await_suspend(std::coroutine_handle<>) const noexcept {}
+            bool await_resume() const {
+                const auto caller = promise.await_transform(asio::this_coro::cancellation_state).await_resume();
+                if (caller.slot().is_connected() || !scope.can_run_inline()) {
+                    return false;
+                }
+                scope.begin_inline(promise.await_transform(asio::this_coro::executor).await_resume());
+                return true;
+            }
+        };
+        return awaiter{scope, promise};
+    }
+};
+
 /// One scope around one body. Everything that `with` promises happens here.
 template <class R, class T, class Executor, class Body>
 asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unstarted, Body body) {
     const scope_ptr<Executor> scope = scope_access::claim(unstarted);
     const bool is_inline = co_await try_begin_inline<Executor>{*scope};
-    use_in_coroutine<Executor> use{*scope, is_inline, co_await watch_suspension{}};
+    use_in_with<Executor> use{*scope, is_inline, co_await watch_suspension{}};
     if (is_inline) {
         co_await go_back(*scope, use.had_suspended);
         co_await run_inline<Executor>{*scope};

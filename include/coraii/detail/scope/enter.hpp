@@ -4,8 +4,6 @@
 
 // How a scope is begun by those who use it, and how they wait for it.
 
-#include "coraii/detail/coroutine/coroutine_thread.hpp"
-#include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/coroutine/unique_function.hpp"
 #include "coraii/detail/coroutine/waiter.hpp"
@@ -25,7 +23,6 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/system_executor.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <concepts>
@@ -118,22 +115,49 @@ void start_scope(Handler handler, const Executor& executor, unstarted_scope<Exec
     scope->waiter_.arm();
 }
 
+/// Begins setup on a thread of its own. True if it is over already, and we are on `executor`. The caller has claimed it.
+template <class Executor>
+bool begin_setup(scope_core<Executor>& scope, const Executor& executor, asio::cancellation_state caller) {
+    return scope.begin_on_own_thread(executor, caller.slot().is_connected()) && scope.waiter_.is_set();
+}
+
+/// Ends the use. True if that is all: no cleanup is under way, and we are on the scope's executor.
+template <class Executor>
+bool end_use_here(scope_core<Executor>& scope, exit_status status) noexcept {
+    const use_end end = scope.end_use(std::move(status), true);
+    return end == use_end::over || (end == use_end::here && scope.waiter_.is_set());
+}
+
+/// Calls `handler` when setup is over. `before`: what had been cancelled when it was begun.
+template <class Executor, class Handler>
+void wait_until_set_up(scope_core<Executor>& scope, const Executor& executor, asio::cancellation_state caller,
+                       asio::cancellation_type_t before, Handler handler) {
+    wait_for_setup(scope, executor, std::move(handler), [](auto waiting, scope_core<Executor>&) { return waiting; });
+    if (caller.cancelled() != before) {  // setup's own first steps asked for it
+        scope.cancel(asio::enable_total_cancellation()(caller.cancelled()));
+    }
+    scope.waiter_.arm();
+}
+
+/// Calls `handler` when the cleanup is over.
+template <class Executor, class Handler>
+void wait_until_closed(scope_core<Executor>& scope, Handler handler) {
+    auto go_on = resume(scope.scopes(), std::move(handler));
+    static_assert(unique_function<deliver>::fits<decltype(go_on)>,
+                  "the use has ended: there may be no memory left to wait in");
+    scope.waiter_.complete_with(std::move(go_on));
+    scope.waiter_.arm();
+}
+
 /// `co_await set_up(scope, executor, caller)`: setup on a thread of its own. Does not suspend if setup does not, and we are on
 /// `executor`. The caller has claimed setup; the error is then in `error_`.
 template <class Executor>
 auto set_up(scope_core<Executor>& scope, const Executor& executor, asio::cancellation_state caller) {
     const auto before = caller.cancelled();
-    return suspend_until{
-        [&scope, &executor, caller] {
-            return scope.begin_on_own_thread(executor, caller.slot().is_connected()) && scope.waiter_.is_set();
-        },
-        [&scope, &executor, caller, before](auto handler) {
-            wait_for_setup(scope, executor, std::move(handler), [](auto waiting, scope_core<Executor>&) { return waiting; });
-            if (caller.cancelled() != before) {  // setup's own first steps asked for it
-                scope.cancel(asio::enable_total_cancellation()(caller.cancelled()));
-            }
-            scope.waiter_.arm();
-        }};
+    return suspend_until{[&scope, &executor, caller] { return begin_setup(scope, executor, caller); },
+                         [&scope, &executor, caller, before](auto handler) {
+                             wait_until_set_up(scope, executor, caller, before, std::move(handler));
+                         }};
 }
 
 /// `co_await end_use_and_wait(scope, status)`: waits for the cleanup. Does not suspend if that does not, and we are on the scope's
@@ -141,17 +165,8 @@ auto set_up(scope_core<Executor>& scope, const Executor& executor, asio::cancell
 template <class Executor>
 auto end_use_and_wait(scope_core<Executor>& scope, exit_status status) {
     return suspend_until{
-        [&scope, status = std::move(status)]() mutable {
-            const use_end end = scope.end_use(std::move(status), true);
-            return end == use_end::over || (end == use_end::here && scope.waiter_.is_set());
-        },
-        [&scope](auto handler) {
-            auto go_on = resume(scope.scopes(), std::move(handler));
-            static_assert(unique_function<deliver>::fits<decltype(go_on)>,
-                          "the use has ended: there may be no memory left to wait in");
-            scope.waiter_.complete_with(std::move(go_on));
-            scope.waiter_.arm();
-        }};
+        [&scope, status = std::move(status)]() mutable { return end_use_here(scope, std::move(status)); },
+        [&scope](auto handler) { wait_until_closed(scope, std::move(handler)); }};
 }
 
 /// `co_await go_back(scope, suspended)`: to the scope's executor, unless the coroutine has not `suspended` since it was there.
@@ -181,55 +196,6 @@ struct run_inline {
             }
             void await_suspend(std::coroutine_handle<>) const { scope.frame().push_frame(&promise); }
             void await_resume() const { promise.throw_if_cancelled(throws_if_cancelled); }
-        };
-        return awaiter{scope, promise};
-    }
-};
-
-/// What the user's coroutine owes a scope if it is destroyed on the way.
-template <class Executor>
-struct use_in_coroutine {
-    scope_core<Executor>& scope;
-    bool is_inline;
-    bool& suspended;  // since we last knew that we are on the executor
-    const bool had_suspended = std::exchange(suspended, false);
-    bool over = false;
-
-    ~use_in_coroutine() {
-        suspended |= had_suspended;
-        if (over) {
-            return;
-        }
-        if (is_inline) {
-            scope.abandon_inline();
-        } else {
-            scope.end_use({}, false);
-        }
-    }
-};
-
-/// `co_await try_begin_inline{scope}`: begins the scope inline, if it may be. False if somebody can
-/// cancel the coroutine (then the cleanup has to be shielded), if setup or cleanup has a deadline, or for another Executor.
-template <class Executor>
-struct try_begin_inline {
-    scope_core<Executor>& scope;
-
-    template <class Promise>
-    auto await_in(Promise& promise) const {
-        struct awaiter {
-            scope_core<Executor>& scope;
-            typename Promise::asio_base& promise;
-
-            bool await_ready() const noexcept { return true; }
-            void await_suspend(std::coroutine_handle<>) const noexcept {}
-            bool await_resume() const {
-                const auto caller = promise.await_transform(asio::this_coro::cancellation_state).await_resume();
-                if (caller.slot().is_connected() || !scope.can_run_inline()) {
-                    return false;
-                }
-                scope.begin_inline(promise.await_transform(asio::this_coro::executor).await_resume());
-                return true;
-            }
         };
         return awaiter{scope, promise};
     }

@@ -129,6 +129,9 @@ public:
     void paused(bool stayed) { stayed ? opened() : on_executor([](core_type& scope) { scope.opened(); }); }
     void ended(bool stayed) { stayed ? thread_ended() : on_executor([](core_type& scope) { scope.thread_ended(); }); }
 
+    /// Inline: the caller is a `task_keeper`.
+    bool tells_caller_ = false;
+
     void paused_inline() noexcept {
         count_opened();
         state_.store(scope_state::open, std::memory_order_release);

@@ -14,6 +14,20 @@
 
 namespace coraii::detail {
 
+/// The promise of a coroutine that awaits those of scopes, and is told on the spot when one pauses or ends: then it need
+/// not be resumed. It may destroy that scope's coroutine.
+template <class Executor>
+class task_keeper : public frame_promise<void, Executor> {
+public:
+    void returned() noexcept { returned_(*this); }
+
+protected:
+    explicit task_keeper(void (*returned)(task_keeper&) noexcept) noexcept : returned_{returned} {}
+
+private:
+    void (*returned_)(task_keeper&) noexcept;
+};
+
 /// The promise of a scope's coroutine: one of Asio's that can be the lowest of a coroutine thread, and that can pause.
 /// Pausing gives control back to whoever awaits the coroutine, as if it had ended; so it can be awaited once more.
 template <class Executor>
@@ -67,7 +81,10 @@ protected:
     void give_control_back() noexcept {
         core_type& scope = core();
         if (scope.is_inline()) {
-            return this->pop_frame();
+            any_frame<Executor>* const caller = this->caller_;
+            const bool tells_caller = scope.tells_caller_;
+            this->pop_frame();
+            return tells_caller ? static_cast<task_keeper<Executor>*>(caller)->returned() : void();
         }
         const bool stayed = !has_suspended(*this);
         scope.thread_.emplace(*this);

@@ -7,10 +7,12 @@
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/scope/enter.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
+#include "coraii/detail/scope/scope_frame.hpp"
 #include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/exit_status.hpp"
 
 #include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <coroutine>
@@ -19,103 +21,59 @@
 
 namespace coraii::detail {
 
-/// The scopes of a task, and the coroutine that sets them up and leaves them, the *keeper*. The task makes both before its
-/// first scope is set up: so leaving needs no memory.
+/// The scopes of a task, and the coroutine that waits for them, the *keeper*. The task makes both before it sets its first
+/// scope up: so leaving needs no memory.
 ///
-/// The keeper is a child of the task's coroutine that is called again and again. It runs once for each scope that is
-/// entered, and pauses; it runs once more when the task's coroutine is at its end, where its locals are destroyed and its
-/// parameters are not, and then the thread goes on with the task's caller. `Stack` is a `basic_exit_stack`.
+/// The keeper is a child of the task's coroutine: on the thread's stack it lies between the task and the scope that is set up
+/// or cleaned inline. `go_on` does the work, and the keeper is resumed only where something has to be waited for. When
+/// the task's coroutine is at its end, where its locals are destroyed and its parameters are not, the scopes are left, and
+/// then the thread goes on with the task's caller. `Stack` is a `basic_exit_stack`.
 template <class Stack>
 class task_scopes {
     using executor_type = typename Stack::executor_type;
     using scope_type = scope_ptr<executor_type>;
+    using task_type = any_frame<executor_type>;
 
 public:
     class promise_type;
 
     task_scopes() = default;
-    task_scopes(task_scopes&& other) noexcept : keeper_{std::exchange(other.keeper_, nullptr)} {}
-    task_scopes& operator=(task_scopes&& other) noexcept {
-        std::swap(keeper_, other.keeper_);
-        return *this;
-    }
+    task_scopes(task_scopes&&) = delete;
+    task_scopes& operator=(task_scopes&&) = delete;
     ~task_scopes() {
         if (keeper_ != nullptr) {
             keeper_->destroy();
         }
     }
 
-    static task_scopes make(executor_type) {
-        promise_type& keeper = co_await this_keeper{};
-        bool& suspended = co_await watch_suspension{};
-        while (!keeper.leaving_) {
-            try {
-                scope_type scope = std::move(keeper.next_);
-                const bool is_inline = co_await try_begin_inline<executor_type>{*scope};
-                use_in_coroutine<executor_type> use{*scope, is_inline, suspended};
-                if (is_inline) {
-                    co_await go_back(*scope, use.had_suspended);
-                    co_await run_inline<executor_type>{*scope};
-                    co_await go_back(*scope, use.suspended);
-                    if (scope->state() != scope_state::open) {
-                        scope->inline_ended();
-                    }
-                } else {
-                    const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
-                    const executor_type executor = co_await asio::this_coro::executor;
-                    co_await detail::set_up(*scope, executor, caller);
-                }
-                use.over = true;
-                if (!scope->error_) {
-                    keeper.resource_ = scope->resource_;
-                    keeper.stack_.scopes_.push_back(scope_use<executor_type>{std::move(scope)});
-                } else {
-                    keeper.error_ = std::exchange(scope->error_, nullptr);
-                }
-            } catch (...) { keeper.error_ = std::current_exception(); }
-            co_await pause_keeper{};
-        }
-        std::exception_ptr error;
-        while (!keeper.stack_.empty()) {
-            try {
-                const scope_type scope = keeper.take_last();
-                use_in_coroutine<executor_type> use{*scope, scope->is_inline(), suspended};
-                if (use.is_inline) {
-                    co_await go_back(*scope, use.had_suspended);
-                    if (!scope->claim_cleanup_inline(keeper.why_)) {
-                        co_await suspend_until{[] { return false; },
-                                               [&scope](auto handler) { scope->wait_until_unheld(std::move(handler)); }};
-                    }
-                    co_await run_inline<executor_type>{*scope};
-                    co_await go_back(*scope, use.suspended);
-                    scope->inline_ended();
-                } else {
-                    co_await end_use_and_wait(*scope, keeper.why_);
-                }
-                use.over = true;
-                error = std::exchange(scope->error_, nullptr);
-            } catch (...) { error = std::current_exception(); }
-            if (error && !keeper.why_.error()) {
-                // The others are told, as if nested: an error of theirs is reported, and does not hide this one.
-                *keeper.error_of_task_ = error;
-                keeper.why_ = exit_status{exit_reason::failed, std::move(error)};
-            }
-        }
-    }
-
     explicit operator bool() const noexcept { return keeper_ != nullptr; }
-    Stack& stack() const noexcept { return keeper_->stack_; }
     bool empty() const noexcept { return keeper_ == nullptr || keeper_->stack_.empty(); }
+    Stack& stack() const noexcept { return keeper_->stack_; }
 
-    /// The coroutine of `task` is suspending. Its thread sets up `scope`, which is claimed, and then goes on with `task`.
-    /// There is room on the stack.
-    void set_up(any_frame<executor_type>& task, scope_type scope) noexcept {
-        keeper_->next_ = std::move(scope);
-        keeper_->push_frame(&task);
+    /// Room for one scope more.
+    void make_room() {
+        if (keeper_ == nullptr) {
+            keeper_ = keep(keeper_tag{}).keeper;
+        }
+        stack().make_room();
     }
-    void make_room() { stack().make_room(); }
 
-    /// What was set up last.
+    Stack& stack_on(const executor_type& executor) {
+        make_room();
+        if (!stack().executor_) {
+            stack().executor_.emplace(executor);
+        }
+        return stack();
+    }
+
+    /// The coroutine of `task` is suspending. Sets up `scope`, which is claimed. False if that is over already; else the
+    /// thread goes on with it, and then with `task`.
+    bool set_up(task_type& task, scope_type scope) noexcept {
+        keeper_->push_frame(&task);
+        return keeper_->set_up(std::move(scope));
+    }
+
+    /// The resource that was set up last.
     void* take_resource() {
         if (keeper_->error_) [[unlikely]] {
             std::rethrow_exception(std::exchange(keeper_->error_, nullptr));
@@ -123,51 +81,49 @@ public:
         return keeper_->resource_;
     }
 
-    /// The coroutine of `task` is at its end. Its thread leaves the scopes, gives `error` the first error of a cleanup if
-    /// `why` has none, and goes on with the task's caller.
-    void leave(any_frame<executor_type>& task, exit_status why, std::exception_ptr& error) noexcept {
-        keeper_->why_ = std::move(why);
-        keeper_->task_ = &task;
-        keeper_->error_of_task_ = &error;
-        keeper_->leaving_ = true;
+    /// The coroutine of `task` is at its end. Leaves the scopes, gives `error` the first error of a cleanup if `why` has
+    /// none, and lets the thread go on with the task's caller.
+    void leave(task_type& task, exit_status why, std::exception_ptr& error) noexcept {
         keeper_->push_frame(&task);
+        keeper_->leave(task, std::move(why), error);
     }
 
 private:
+    struct made {
+        using promise_type = task_scopes::promise_type;
+        task_scopes::promise_type* keeper;
+    };
+    struct keeper_tag {};
     struct this_keeper {};
     struct pause_keeper {};
 
-    explicit task_scopes(promise_type* keeper) noexcept : keeper_{keeper} {}
+    static made keep(keeper_tag);
 
     promise_type* keeper_ = nullptr;
 };
 
 template <class Stack>
-class task_scopes<Stack>::promise_type : public frame_promise<void, executor_type> {
-    using base = frame_promise<void, executor_type>;
+class task_scopes<Stack>::promise_type : public task_keeper<executor_type> {
+    using base = task_keeper<executor_type>;
 
 public:
     using typename base::asio_base;
 
-    explicit promise_type(const executor_type& executor) : stack_{executor} { stack_.is_of_task_ = true; }
+    promise_type() noexcept
+        : base{[](base& self) noexcept { static_cast<promise_type&>(self).scope_returned(); }},
+          stack_{typename Stack::of_task{}} {}
+    promise_type(const promise_type&) = delete;
+    promise_type& operator=(const promise_type&) = delete;
+    ~promise_type() { abandon(); }
 
-    task_scopes get_return_object() noexcept {
+    made get_return_object() noexcept {
         static_assert(alignof(promise_type) == alignof(asio_base));
         this->coro_ = std::coroutine_handle<asio_base>::from_promise(*this);
-        return task_scopes{this};
+        return made{this};
     }
 
     using base::await_transform;
-    auto await_transform(pause_keeper) noexcept {
-        struct pause {
-            promise_type& keeper;
-
-            bool await_ready() const noexcept { return false; }
-            void await_suspend(std::coroutine_handle<>) const noexcept { keeper.pop_frame(); }
-            void await_resume() const noexcept {}
-        };
-        return pause{*this};
-    }
+    auto await_transform(pause_keeper) noexcept { return std::suspend_always{}; }
     auto await_transform(this_keeper) noexcept {
         struct self {
             promise_type& keeper;
@@ -179,23 +135,173 @@ public:
         return self{*this};
     }
 
-    /// The task's coroutine has nothing more to run.
-    auto final_suspend() noexcept {
-        struct end {
-            promise_type& keeper;
-
-            bool await_ready() const noexcept { return false; }
-            void await_suspend(std::coroutine_handle<>) const noexcept {
-                keeper.pop_frame();
-                keeper.task_->pop_frame();
-            }
-            void await_resume() const noexcept {}
-        };
-        return end{*this};
-    }
-
 private:
     friend class task_scopes;
+
+    enum class step : unsigned char { setup, end_of_setup, next, cleanup, end_of_cleanup };
+    enum class wait : unsigned char { executor, setup, holds, cleanup };
+
+    bool set_up(scope_type scope) noexcept {
+        scope_ = std::move(scope);
+        try {
+            caller_ = asio_base::await_transform(asio::this_coro::cancellation_state).await_resume();
+            const executor_type executor = asio_base::await_transform(asio::this_coro::executor).await_resume();
+            if (!caller_.slot().is_connected() && scope_->can_run_inline()) {
+                scope_->tells_caller_ = true;
+                scope_->begin_inline(executor);
+                return go_on(step::setup);
+            }
+            cancelled_before_ = caller_.cancelled();
+            return begin_setup(*scope_, executor, caller_) ? go_on(step::end_of_setup)
+                                                           : wait_for(wait::setup, step::end_of_setup);
+        } catch (...) { return fail(std::current_exception()); }
+    }
+
+    void leave(task_type& task, exit_status why, std::exception_ptr& error) noexcept {
+        task_ = &task;
+        why_ = std::move(why);
+        error_of_task_ = &error;
+        go_on(step::next);
+    }
+
+    /// Goes on as far as it can without waiting. We are on top of the thread's stack. False if the task's coroutine is then.
+    bool go_on(step at) noexcept {
+        for (;;) {
+            switch (at) {
+                case step::setup:
+                    if (!is_here()) {
+                        return wait_for(wait::executor, step::setup);
+                    }
+                    return run(step::end_of_setup);
+                case step::end_of_setup:
+                    if (scope_->is_inline() && !is_here()) {
+                        return wait_for(wait::executor, step::end_of_setup);
+                    }
+                    return end_setup();
+                case step::next:
+                    if (stack_.empty()) {
+                        return end();
+                    }
+                    scope_ = take_last();
+                    if (scope_->is_inline()) {
+                        at = step::cleanup;
+                    } else if (end_use_here(*scope_, why_)) {
+                        at = step::end_of_cleanup;
+                    } else {
+                        return wait_for(wait::cleanup, step::end_of_cleanup);
+                    }
+                    break;
+                case step::cleanup:
+                    if (!is_here()) {
+                        return wait_for(wait::executor, step::cleanup);
+                    }
+                    if (!scope_->claim_cleanup_inline(why_)) {
+                        return wait_for(wait::holds, step::end_of_cleanup);
+                    }
+                    return run(step::end_of_cleanup);
+                case step::end_of_cleanup:
+                    if (scope_->is_inline() && !is_here()) {
+                        return wait_for(wait::executor, step::end_of_cleanup);
+                    }
+                    end_cleanup();
+                    at = step::next;
+                    break;
+            }
+        }
+    }
+
+    /// The keeper is on top: the thread resumes it, and it waits.
+    bool wait_for(wait what, step next) noexcept {
+        waits_for_ = what;
+        next_ = next;
+        return true;
+    }
+
+    bool run(step next) noexcept {
+        next_ = next;
+        throws_if_cancelled_ = this->throws_if_cancelled();
+        scope_->frame().push_frame(this);
+        return true;
+    }
+    void scope_returned() noexcept {
+        this->throw_if_cancelled(throws_if_cancelled_);
+        go_on(next_);
+    }
+
+    bool end_setup() noexcept {
+        const scope_type scope = std::move(scope_);
+        if (scope->is_inline() && scope->state() != scope_state::open) {
+            scope->inline_ended();
+        }
+        error_ = std::exchange(scope->error_, nullptr);
+        if (!error_) {
+            resource_ = scope->resource_;
+            stack_.scopes_.push_back(scope_use<executor_type>{scope});
+        }
+        pop();
+        return false;
+    }
+
+    void end_cleanup() noexcept {
+        const scope_type scope = std::move(scope_);
+        if (scope->is_inline()) {
+            scope->inline_ended();
+        }
+        note(std::exchange(scope->error_, nullptr));
+    }
+
+    /// The others are told, as if nested: an error of theirs is reported, and does not hide this one.
+    void note(std::exception_ptr error) noexcept {
+        if (error && !why_.error()) {
+            *error_of_task_ = error;
+            why_ = exit_status{exit_reason::failed, std::move(error)};
+        }
+    }
+
+    bool end() noexcept {
+        pop();
+        task_->pop_frame();
+        return true;
+    }
+
+    void pop() noexcept {
+        has_suspended(*this) |= had_suspended_;
+        had_suspended_ = false;
+        this->pop_frame();
+    }
+
+    /// There is no memory to begin, or to go back to the executor.
+    bool fail(std::exception_ptr error) noexcept {
+        abandon();
+        if (task_ != nullptr) {
+            note(std::move(error));
+            return go_on(step::next);
+        }
+        error_ = std::move(error);
+        pop();
+        return false;
+    }
+
+    /// The scope that is being set up or cleaned goes on without us.
+    void abandon() noexcept {
+        if (const scope_type scope = std::move(scope_)) {
+            if (scope->is_inline()) {
+                scope->abandon_inline();
+            } else {
+                scope->end_use({}, false);
+            }
+        }
+    }
+
+    /// False if the thread has gone to another executor, and can go back.
+    bool is_here() noexcept {
+        bool& suspended = has_suspended(*this);  // since we last knew
+        if (suspended && !scope_->is_where_it_belongs()) {
+            return false;
+        }
+        had_suspended_ |= std::exchange(suspended, false);
+        return true;
+    }
 
     scope_type take_last() noexcept {
         scope_type last = stack_.scopes_.back().take();
@@ -204,14 +310,55 @@ private:
     }
 
     Stack stack_;
-    scope_type next_;  // to be set up
+    scope_type scope_;  // that is being set up or cleaned
+    step next_ = step::setup;
+    wait waits_for_ = wait::executor;
+    bool throws_if_cancelled_ = false;
+    bool had_suspended_ = false;
+    asio::cancellation_state caller_;
+    asio::cancellation_type_t cancelled_before_ = asio::cancellation_type::none;
     void* resource_ = nullptr;  // that was set up last,
     std::exception_ptr error_;  // or what its setup threw
-    bool leaving_ = false;
     exit_status why_;
-    any_frame<executor_type>* task_ = nullptr;
+    task_type* task_ = nullptr;  // that has ended
     std::exception_ptr* error_of_task_ = nullptr;
 };
+
+template <class Stack>
+typename task_scopes<Stack>::made task_scopes<Stack>::keep(keeper_tag) {
+    using wait = typename promise_type::wait;
+    using step = typename promise_type::step;
+    promise_type& keeper = co_await this_keeper{};
+    for (;;) {
+        std::exception_ptr error;
+        try {
+            scope_core<executor_type>& scope = *keeper.scope_;
+            if (keeper.waits_for_ == wait::executor) {
+                co_await go_back(scope, true);
+            } else {
+                const executor_type executor = co_await asio::this_coro::executor;
+                co_await suspend_until{[] { return false; },
+                                       [&](auto handler) {
+                                           switch (keeper.waits_for_) {
+                                               case wait::setup:
+                                                   return wait_until_set_up(scope, executor, keeper.caller_,
+                                                                            keeper.cancelled_before_, std::move(handler));
+                                               case wait::holds: return scope.wait_until_unheld(std::move(handler));
+                                               default: return wait_until_closed(scope, std::move(handler));
+                                           }
+                                       }};
+            }
+        } catch (...) { error = std::current_exception(); }
+        if (error) {
+            keeper.fail(std::move(error));
+        } else if (keeper.waits_for_ == wait::holds) {
+            keeper.run(step::end_of_cleanup);
+        } else {
+            keeper.go_on(keeper.next_);
+        }
+        co_await pause_keeper{};
+    }
+}
 
 }  // namespace coraii::detail
 
