@@ -135,8 +135,10 @@ public:
         return *this;
     }
     ~basic_exit_stack() {
-        detail::scope_stack<Executor> dropped = take();
-        drop(dropped);
+        if (!scopes_.empty()) {
+            detail::scope_stack<Executor> dropped = take();
+            drop(dropped);
+        }
     }
 
     /// Sets a scope up and keeps it. Gives a pointer to its resource, never null; nothing for a scope of void.

@@ -82,7 +82,7 @@ private:
             return this->pop_frame();
         }
         exit_status why{exit_reason::completed};
-        if (this->pending_exception_) {
+        if (this->pending_exception_) [[unlikely]] {
             const asio::cancellation_state now =
                 asio_base::await_transform(asio::this_coro::cancellation_state).await_resume();
             const bool cancelled = now.cancelled() != asio::cancellation_type::none;

@@ -229,14 +229,15 @@ private:
     }
 
     bool end_setup() noexcept {
-        const scope_type scope = std::move(scope_);
-        if (scope->is_inline() && scope->state() != scope_state::open) {
-            scope->inline_ended();
+        if (scope_->is_inline() && scope_->state() != scope_state::open) {
+            scope_->inline_ended();
         }
-        error_ = std::exchange(scope->error_, nullptr);
-        if (!error_) {
-            resource_ = scope->resource_;
-            stack_.scopes_.push_back(scope_use<executor_type>{scope});
+        if (!scope_->error_) [[likely]] {
+            resource_ = scope_->resource_;
+            stack_.scopes_.emplace_back(std::move(scope_));
+        } else {
+            error_ = std::exchange(scope_->error_, nullptr);
+            scope_.reset();
         }
         pop();
         return false;
@@ -247,12 +248,14 @@ private:
         if (scope->is_inline()) {
             scope->inline_ended();
         }
-        note(std::exchange(scope->error_, nullptr));
+        if (scope->error_) [[unlikely]] {
+            note(std::exchange(scope->error_, nullptr));
+        }
     }
 
     /// The others are told, as if nested: an error of theirs is reported, and does not hide this one.
     void note(std::exception_ptr error) noexcept {
-        if (error && !why_.error()) {
+        if (!why_.error()) {
             *error_of_task_ = error;
             why_ = exit_status{exit_reason::failed, std::move(error)};
         }
