@@ -478,6 +478,123 @@ TEST_CASE("sweep: exit_stack", "[sweep]") {
         dropped);
 }
 
+TEST_CASE("sweep: tasks", "[sweep]") {
+    sweep_forms(
+        "of one scope",
+        [](auto make) -> coraii::task<> {
+            co_await coraii::enter(make("a"));
+            co_await body();
+        },
+        structured);
+    sweep_forms(
+        "of three scopes",
+        [](auto make) -> coraii::task<> {
+            co_await coraii::enter(make("a"));
+            co_await point("between them");
+            co_await coraii::enter(make("b"));
+            co_await coraii::enter(make("c"));
+            co_await body();
+        },
+        structured);
+    sweep_forms(
+        "a task, a with and a stack in a task",
+        [](auto make) -> coraii::task<> {
+            const auto inner = [](auto make_inner) -> coraii::task<> {
+                co_await coraii::enter(make_inner("inner"));
+                co_await coraii::with(make_inner("with"), [](auto&) { return body(); });
+            };
+            co_await coraii::enter(make("outer"));
+            co_await inner(make);
+            co_await coraii::enter(make("outer, too"));
+            coraii::exit_stack& stack = co_await coraii::this_stack;
+            co_await stack.enter(make("in the stack"));
+            co_await coraii::enter(make("above it"));
+            co_await point("the end");
+        },
+        structured);
+    sweep(
+        "of which one cleanup is timed",
+        []() -> coraii::task<> {
+            co_await coraii::enter(yielded("a", waits::always));
+            co_await coraii::enter(yielded("timed", waits::always).cleanup_timeout(1h));
+            co_await coraii::enter(yielded("c", waits::in_cleanup));
+            co_await body();
+        },
+        structured);
+    sweep(
+        "a session and its transaction",
+        []() -> coraii::task<> {
+            auto& s = co_await coraii::enter(session());
+            co_await coraii::enter(transaction(s));
+            co_await body();
+        },
+        structured);
+    sweep(
+        "a guard that holds a scope of it",
+        []() -> coraii::task<> {
+            auto& s = co_await coraii::enter(session());
+            auto t = co_await transaction(s);
+            co_await body();
+        },
+        structured);
+    sweep(
+        "deferred",
+        []() -> coraii::task<> {
+            probe p{"deferred"};
+            auto shared = std::make_shared<probe>(std::move(p));
+            co_await point("before it");
+            shared->set_up_now();
+            co_await coraii::defer([shared]() -> awaitable<void> { co_await shared->clean_up(); });
+            co_await coraii::enter(yielded("a", waits::always));
+            co_await body();
+        },
+        begins_well);
+    sweep_forms(
+        "in a region",
+        [](auto make) -> awaitable<void> {
+            co_await coraii::joined([&]() -> coraii::task<> {
+                co_await coraii::enter(make("a"));
+                co_await coraii::enter(make("b"));
+                co_await body();
+            });
+        },
+        structured);
+}
+
+TEST_CASE("sweep: a task's stack is moved out", "[sweep]") {
+    sweep_forms(
+        "and closed",
+        [](auto make) -> awaitable<void> {
+            const auto open = [](auto make_inside) -> coraii::task<coraii::exit_stack> {
+                co_await coraii::enter(make_inside("a"));
+                co_await coraii::enter(make_inside("b"));
+                co_await body();
+                co_return std::move(co_await coraii::this_stack);
+            };
+            coraii::exit_stack opened = co_await open(make);
+            co_await point("outside");
+            co_await opened.close();
+        },
+        dropped);
+    // Two are cleaned at once here. Without memory for its queue, an executor that takes none from us leaves one of them
+    // for the end of the context.
+    sweep_options any_order{.order = cleanup_order::any};
+    std::erase(any_order.kinds, fault_kind::no_memory);
+    sweep_forms(
+        "and dropped",
+        [](auto make) -> coraii::task<> {
+            coraii::exit_stack moved{co_await asio::this_coro::executor};
+            co_await coraii::enter(make("a"));
+            co_await coraii::enter(make("b"));
+            co_await body();
+            moved = std::move(co_await coraii::this_stack);
+            co_await coraii::enter(make("c"));
+            co_await point("with both");
+            coraii::exit_stack gone = std::move(moved);
+        },
+        any_order);
+}
+
 TEST_CASE("sweep: offload", "[sweep]") {
     // On the same context, so that it is the same each time.
     sweep(

@@ -21,6 +21,7 @@
 #include "coraii/shared_scope.hpp"
 #include "coraii/task_group.hpp"
 #include "coraii/unlimited.hpp"
+#include "coraii/task.hpp"
 #include "coraii/with.hpp"
 
 #endif

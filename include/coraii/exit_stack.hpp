@@ -234,7 +234,7 @@ private:
 
     /// All of them, for another owner.
     detail::scope_stack<Executor> take() noexcept {
-        if (std::exchange(is_of_task_, false)) {
+        if (is_of_task_) {
             for (std::size_t i = scopes_.size(); i-- > 0;) {
                 if (i > 0) {
                     hold_below(*scopes_[i].get(), *scopes_[i - 1].get());

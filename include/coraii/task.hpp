@@ -122,6 +122,7 @@ struct entering {
     Promise& task;
     async_scope<T, Executor>& scope;
     std::source_location where;
+    setup_of whose;
     task_scopes<basic_exit_stack<Executor>>* scopes = nullptr;
     scope_ptr<Executor> claimed{};
 
@@ -134,7 +135,7 @@ struct entering {
 #endif
         return false;
     }
-    bool await_suspend(std::coroutine_handle<>) noexcept { return scopes->set_up(task, std::move(claimed)); }
+    bool await_suspend(std::coroutine_handle<>) noexcept { return scopes->set_up(task, std::move(claimed), whose); }
     std::add_lvalue_reference_t<T> await_resume() const {
         void* const resource = scopes->take_resource();
         if constexpr (!std::is_void_v<T>) {
@@ -151,7 +152,7 @@ struct enter_in_task {
     template <class R>
     auto await_in_task(task_promise<R, Executor>& task) {
         task.throw_if_cancelled_now();
-        return entering<T, Executor, task_promise<R, Executor>>{task, scope, where};
+        return entering<T, Executor, task_promise<R, Executor>>{task, scope, where, setup_of::user};
     }
     template <class R, class Other>
     std::suspend_never await_in_task(task_promise<R, Other>&) {
@@ -179,7 +180,7 @@ struct defer_in_task {
             entering<void, Executor, task_promise<R, Executor>> inner;
 
             deferring(task_promise<R, Executor>& t, F&& f, const std::source_location& w)
-                : scope{deferred_scope<Executor>(std::move(f))}, inner{t, scope, w} {
+                : scope{deferred_scope<Executor>(std::move(f))}, inner{t, scope, w, setup_of::library} {
                 scope_access::made_at(scope, w);
             }
             deferring(const deferring&) = delete;

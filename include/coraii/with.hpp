@@ -50,7 +50,7 @@ struct use_in_with {
 };
 
 /// `co_await try_begin_inline{scope}`: begins the scope inline, if it may be. False if somebody can
-/// cancel the coroutine (then the cleanup has to be shielded), if the cleanup has a deadline, or for another Executor.
+/// cancel the coroutine (then the cleanup has to be shielded), if setup or cleanup has a deadline, or for another Executor.
 template <class Executor>
 struct try_begin_inline {
     scope_core<Executor>& scope;

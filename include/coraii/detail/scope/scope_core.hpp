@@ -157,6 +157,9 @@ public:
 
     /// Inline or not, whoever keeps the scope need no longer be the coroutine that has set it up.
     void outlive_coroutine() noexcept {
+        if (state() != scope_state::open) {
+            return;  // the context is being destroyed, and has cleaned it
+        }
         if (this->is_inline()) {
             this->move_to_own_thread();
         }

@@ -21,6 +21,12 @@
 
 namespace coraii::detail {
 
+/// Whose code a setup is.
+enum class setup_of : bool {
+    user,
+    library,  // it waits for nothing, and may run anywhere
+};
+
 /// The scopes of a task, and the coroutine that waits for them, the *keeper*. The task makes both before it sets its first
 /// scope up: so leaving needs no memory.
 ///
@@ -68,9 +74,9 @@ public:
 
     /// The coroutine of `task` is suspending. Sets up `scope`, which is claimed. False if that is over already; else the
     /// thread goes on with it, and then with `task`.
-    bool set_up(task_type& task, scope_type scope) noexcept {
+    bool set_up(task_type& task, scope_type scope, setup_of whose) noexcept {
         keeper_->push_frame(&task);
-        return keeper_->set_up(std::move(scope));
+        return keeper_->set_up(std::move(scope), whose);
     }
 
     /// The resource that was set up last.
@@ -138,10 +144,10 @@ public:
 private:
     friend class task_scopes;
 
-    enum class step : unsigned char { setup, end_of_setup, next, cleanup, end_of_cleanup };
+    enum class step : unsigned char { setup, end_of_setup, is_set_up, next, cleanup, end_of_cleanup };
     enum class wait : unsigned char { executor, setup, holds, cleanup };
 
-    bool set_up(scope_type scope) noexcept {
+    bool set_up(scope_type scope, setup_of whose) noexcept {
         scope_ = std::move(scope);
         try {
             caller_ = asio_base::await_transform(asio::this_coro::cancellation_state).await_resume();
@@ -149,7 +155,11 @@ private:
             if (!caller_.slot().is_connected() && scope_->can_run_inline()) {
                 scope_->tells_caller_ = true;
                 scope_->begin_inline(executor);
-                return go_on(step::setup);
+                return whose == setup_of::user ? go_on(step::setup) : run(step::is_set_up);
+            }
+            if (whose == setup_of::library) {
+                scope_->begin_at_once(executor);
+                return end_setup();
             }
             cancelled_before_ = caller_.cancelled();
             return begin_setup(*scope_, executor, caller_) ? go_on(step::end_of_setup)
@@ -177,7 +187,8 @@ private:
                     if (scope_->is_inline() && !is_here()) {
                         return wait_for(wait::executor, step::end_of_setup);
                     }
-                    return end_setup();
+                    [[fallthrough]];
+                case step::is_set_up: return end_setup();
                 case step::next:
                     if (stack_.empty()) {
                         return end();
@@ -298,13 +309,14 @@ private:
 
     /// False if the thread has gone to another executor, and can go back.
     bool is_here() noexcept {
-        bool& suspended = has_suspended(*this);  // since we last knew
-        if (suspended && !scope_->is_where_it_belongs()) {
+        if (has_suspended(*this) && !scope_->is_where_it_belongs()) {
             return false;
         }
-        had_suspended_ |= std::exchange(suspended, false);
+        arrived();
         return true;
     }
+    /// From here on it is asked whether the thread has suspended since.
+    void arrived() noexcept { had_suspended_ |= std::exchange(has_suspended(*this), false); }
 
     scope_type take_last() noexcept {
         scope_type last = stack_.scopes_.back().take();
@@ -338,6 +350,7 @@ typename task_scopes<Stack>::made task_scopes<Stack>::keep(keeper_tag) {
             scope_core<executor_type>& scope = *keeper.scope_;
             if (keeper.waits_for_ == wait::executor) {
                 co_await go_back(scope, true);
+                keeper.arrived();  // there are executors that we cannot ask
             } else {
                 const executor_type executor = co_await asio::this_coro::executor;
                 co_await suspend_until{[] { return false; },
