@@ -76,10 +76,89 @@ struct try_begin_inline {
     }
 };
 
-/// One scope around one body. Everything that `with` promises happens here.
-template <class R, class T, class Executor, class Body>
-asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unstarted, Body body) {
-    const scope_ptr<Executor> scope = scope_access::claim(unstarted);
+template <class T>
+inline constexpr bool is_tuple_of_references = false;
+template <class... T>
+inline constexpr bool is_tuple_of_references<std::tuple<T...>> = (std::is_lvalue_reference_v<T> && ...);
+
+/// What `with` gives of a resource: the elements of a tuple of references, and of anything else a reference.
+template <class T>
+struct given {
+    using type = std::tuple<std::add_lvalue_reference_t<T>>;
+};
+template <>
+struct given<void> {
+    using type = std::tuple<>;
+};
+template <class T>
+    requires is_tuple_of_references<T>
+struct given<T> {
+    using type = T;
+};
+
+template <class X>
+struct scope_traits {
+    static constexpr bool is_scope = false;
+};
+template <class T, class E>
+struct scope_traits<async_scope<T, E>> {
+    static constexpr bool is_scope = true;
+    using value_type = T;
+    using executor_type = E;
+    using resources = typename given<T>::type;
+};
+
+template <class F, class Resources>
+struct called_with {};
+template <class F, class... Resources>
+    requires std::invocable<F&, Resources...>
+struct called_with<F, std::tuple<Resources...>> : std::invoke_result<F&, Resources...> {};
+
+struct no_scope {};
+
+/// The scope that an argument of `with` is, or the one that it makes of the resources before it.
+template <class Argument, class Resources>
+struct made_scope {
+    using type = no_scope;
+};
+template <class T, class E, class Resources>
+struct made_scope<async_scope<T, E>, Resources> {
+    using type = async_scope<T, E>;
+};
+template <class Argument, class Resources>
+    requires(!scope_traits<Argument>::is_scope &&
+             requires { requires scope_traits<typename called_with<Argument, Resources>::type>::is_scope; })
+struct made_scope<Argument, Resources> : called_with<Argument, Resources> {};
+template <class Argument, class Resources>
+using made_scope_t = typename made_scope<Argument, Resources>::type;
+
+/// What `f` returns, given the resource of a scope of T.
+template <class T, class F>
+decltype(auto) call_with_resource(F& f, void* resource) {
+    if constexpr (std::is_void_v<T>) {
+        return std::invoke(f);
+    } else if constexpr (is_tuple_of_references<T>) {
+        return std::apply(f, *static_cast<T*>(resource));
+    } else {
+        return std::invoke(f, *static_cast<T*>(resource));
+    }
+}
+
+template <class Source>
+auto claim_scope(Source& source) {
+    if constexpr (scope_traits<Source>::is_scope) {
+        return scope_access::claim(source);
+    } else {
+        auto scope = std::invoke(source);
+        return scope_access::claim(scope);
+    }
+}
+
+/// One scope around one body. Everything that `with` promises happens here. `source` is the scope, or it makes it.
+template <class R, class Executor, class Source, class Body>
+asio::awaitable<R, Executor> with_scope(own_frame, Source source, Body body) {
+    using T = typename scope_traits<made_scope_t<Source, std::tuple<>>>::value_type;
+    const scope_ptr<Executor> scope = claim_scope(source);
     const bool is_inline = co_await try_begin_inline<Executor>{*scope};
     use_in_with<Executor> use{*scope, is_inline, co_await watch_suspension{}};
     if (is_inline) {
@@ -102,14 +181,10 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unst
     pending_result<R> result;
     std::exception_ptr error;
     try {
-        if constexpr (std::is_void_v<T> && std::is_void_v<R>) {
-            co_await std::invoke(body);
-        } else if constexpr (std::is_void_v<T>) {
-            result.emplace(co_await std::invoke(body));
-        } else if constexpr (std::is_void_v<R>) {
-            co_await std::invoke(body, *static_cast<T*>(scope->resource_));
+        if constexpr (std::is_void_v<R>) {
+            co_await call_with_resource<T>(body, scope->resource_);
         } else {
-            result.emplace(co_await std::invoke(body, *static_cast<T*>(scope->resource_)));
+            result.emplace(co_await call_with_resource<T>(body, scope->resource_));
         }
     } catch (...) { error = std::current_exception(); }
 
@@ -142,52 +217,70 @@ asio::awaitable<R, Executor> with_scope(own_frame, async_scope<T, Executor> unst
     }
 }
 
-template <class X>
-struct scope_traits {
-    static constexpr bool is_scope = false;
+/// All that `with` finds out about its arguments. `Resources`: of the scopes before these.
+template <class Resources, class... Arguments>
+struct with_arguments {
+    static constexpr bool fit = true;
+    using resources = Resources;
+    template <class Executor>
+    static constexpr bool all_on = true;
 };
-template <class T, class E>
-struct scope_traits<async_scope<T, E>> {
-    static constexpr bool is_scope = true;
-    using executor_type = E;
-    using reference = std::conditional_t<std::is_void_v<T>, std::tuple<>, std::tuple<std::add_lvalue_reference_t<T>>>;
+template <class Resources, class First, class... Rest>
+struct with_arguments<Resources, First, Rest...> {
+    static constexpr bool fit = false;
 };
-
-template <class Body, class Resources>
-struct body_result;
-template <class Body, class... Resources>
-struct body_result<Body, std::tuple<Resources...>> : std::invoke_result<Body&, Resources...> {};
+template <class Resources, class First, class... Rest>
+    requires scope_traits<made_scope_t<First, Resources>>::is_scope
+struct with_arguments<Resources, First, Rest...> {
+    using scope = scope_traits<made_scope_t<First, Resources>>;
+    using rest = with_arguments<decltype(std::tuple_cat(std::declval<Resources>(),
+                                                        std::declval<typename scope::resources>())),
+                                Rest...>;
+    static constexpr bool fit = rest::fit;
+    using resources = typename rest::resources;
+    template <class Executor>
+    static constexpr bool all_on =
+        std::same_as<typename scope::executor_type, Executor> && rest::template all_on<Executor>;
+};
 
 /// What the body of `with` returns, given the resources of all its scopes; `void*` if it cannot be called with them.
-template <class Body, class Resources, class = void>
+template <class Body, class Resources>
 struct with_result {
     using type = void*;
 };
 template <class Body, class Resources>
-struct with_result<Body, Resources, std::void_t<typename body_result<Body, Resources>::type>> {
-    using type = typename body_result<Body, Resources>::type;
-};
+    requires requires { typename called_with<Body, Resources>::type; }
+struct with_result<Body, Resources> : called_with<Body, Resources> {};
 
-template <std::size_t I, class R, class Scopes, class Body, class... Resources>
-auto with_from(Scopes& scopes, Body& body, Resources&... resources) {
-    if constexpr (I == std::tuple_size_v<Scopes>) {
+template <std::size_t I, class R, class Executor, class Arguments, class Body, class... Resources>
+auto with_from(Arguments& arguments, Body& body, Resources&... resources) {
+    if constexpr (I == std::tuple_size_v<Arguments>) {
         return std::invoke(body, resources...);
     } else {
-        return with_scope<R>(own_frame{}, std::move(std::get<I>(scopes)),
-                             [&scopes, &body, &resources...](auto&... next) {
-                                 return with_from<I + 1, R>(scopes, body, resources..., next...);
-                             });
+        auto& argument = std::get<I>(arguments);
+        auto inside = [&arguments, &body, &resources...](auto&... next) {
+            return with_from<I + 1, R, Executor>(arguments, body, resources..., next...);
+        };
+        if constexpr (scope_traits<std::remove_cvref_t<decltype(argument)>>::is_scope) {
+            return with_scope<R, Executor>(own_frame{}, std::move(argument), std::move(inside));
+        } else {
+            return with_scope<R, Executor>(
+                own_frame{}, [&argument, &resources...] { return std::invoke(argument, resources...); },
+                std::move(inside));
+        }
     }
 }
 
-template <class R, class First, class Body, class... Rest>
+template <class R, class Executor, class First, class Body, class... Rest>
 auto with_all(First first, Body body, Rest... rest) {
     if constexpr (sizeof...(Rest) == 0) {
-        return with_scope<R>(own_frame{}, std::move(first), std::move(body));
+        return with_scope<R, Executor>(own_frame{}, std::move(first), std::move(body));
     } else {
-        return with_scope<R>(own_frame{}, std::move(first),
-                             [rest = std::tuple<Rest...>{std::move(rest)...}, body = std::move(body)](
-                                 auto&... resource) mutable { return with_from<0, R>(rest, body, resource...); });
+        return with_scope<R, Executor>(
+            own_frame{}, std::move(first),
+            [rest = std::tuple<Rest...>{std::move(rest)...}, body = std::move(body)](auto&... resource) mutable {
+                return with_from<0, R, Executor>(rest, body, resource...);
+            });
     }
 }
 
@@ -195,31 +288,32 @@ template <class Arguments, std::size_t... I>
 auto with_tuple(Arguments arguments, std::index_sequence<I...>) {
     constexpr std::size_t last = sizeof...(I);
     using body_type = std::decay_t<std::tuple_element_t<last, Arguments>>;
-    constexpr bool scopes_fit =
-        (scope_traits<std::remove_cvref_t<std::tuple_element_t<I, Arguments>>>::is_scope && ...);
-    static_assert(scopes_fit, "coraii::with: every argument but the last, the body, must be an async_scope");
-    constexpr bool all_moved = (!std::is_lvalue_reference_v<std::tuple_element_t<I, Arguments>> && ...);
+    using scopes = with_arguments<std::tuple<>, std::decay_t<std::tuple_element_t<I, Arguments>>...>;
+    static_assert(scopes::fit,
+                  "coraii::with: every argument but the last, the body, must be an async_scope, or a callable that is "
+                  "given the resources before it (a T& for each scope that is not of void) and returns an async_scope");
+    constexpr bool all_moved =
+        ((!std::is_lvalue_reference_v<std::tuple_element_t<I, Arguments>> ||
+          !scope_traits<std::decay_t<std::tuple_element_t<I, Arguments>>>::is_scope) &&
+         ...);
     static_assert(all_moved, "coraii::with: a scope is used once; pass std::move(scope)");
-    if constexpr (scopes_fit && all_moved) {
-        using resources = decltype(std::tuple_cat(
-            std::declval<typename scope_traits<std::decay_t<std::tuple_element_t<I, Arguments>>>::reference>()...));
-        using result = typename with_result<body_type, resources>::type;
-        static_assert(awaitable_traits<result>::is_awaitable,
+    if constexpr (scopes::fit && all_moved) {
+        using traits = awaitable_traits<typename with_result<body_type, typename scopes::resources>::type>;
+        static_assert(traits::is_awaitable,
                       "coraii::with: the body must be callable as body(T&...), with one T& for each scope that is not "
                       "of void, and return asio::awaitable<R>");
-        constexpr bool one_executor =
-            !awaitable_traits<result>::is_awaitable ||
-            (std::same_as<typename scope_traits<std::decay_t<std::tuple_element_t<I, Arguments>>>::executor_type,
-                          typename awaitable_traits<result>::executor_type> &&
-             ...);
+        using executor_type = typename traits::executor_type;
+        constexpr bool one_executor = !traits::is_awaitable || scopes::template all_on<executor_type>;
         static_assert(one_executor,
                       "coraii::with: the scopes and the awaitable that the body returns must have the same Executor; "
                       "asio::awaitable<R, E> goes with async_scope<T, E>");
-        if constexpr (awaitable_traits<result>::is_awaitable && one_executor) {
-            using R = typename awaitable_traits<result>::value_type;
+        if constexpr (traits::is_awaitable && one_executor) {
+            using R = typename traits::value_type;
             return [&]<std::size_t... J>(std::index_sequence<J...>) {
-                return with_all<R>(std::get<0>(std::move(arguments)), body_type(std::get<last>(std::move(arguments))),
-                                   std::get<J + 1>(std::move(arguments))...);
+                return with_all<R, executor_type, std::decay_t<std::tuple_element_t<0, Arguments>>, body_type,
+                                std::decay_t<std::tuple_element_t<J + 1, Arguments>>...>(
+                    std::get<0>(std::move(arguments)), std::get<last>(std::move(arguments)),
+                    std::get<J + 1>(std::move(arguments))...);
             }(std::make_index_sequence<last - 1>{});
         }
     }
@@ -246,7 +340,14 @@ asio::awaitable<boost::system::result<R, std::exception_ptr>, Executor> catch_al
 /// `co_await with(scope, ..., body)`: sets the scopes up left to right, awaits `body(T&, ...)`, cleans up right to left,
 /// and gives the body's result. When it returns, by result or exception, every cleanup is complete.
 ///
-/// A scope of void gives the body no argument. A scope whose turn does not come is never started.
+/// A scope of void gives the body no argument; a resource that is a tuple of references gives its elements. A scope whose
+/// turn does not come is never started.
+///
+/// For a scope that depends on those before it, an argument may be a callable that is given the resources so far, as the
+/// body is, and returns a scope. One that throws counts as a setup that failed.
+///
+///     co_await with(connect("db"), [](connection& db) { return begin(db); },
+///                   [](connection& db, transaction& tx) -> awaitable<void> { ... });
 ///
 /// Cancellation: during setup a cancel reaches the setup; during the body it is the body's, exactly as if it were
 ///   awaited directly; the cleanup is shielded. Afterwards the caller's cancellation state, its filters and its
@@ -255,7 +356,7 @@ asio::awaitable<boost::system::result<R, std::exception_ptr>, Executor> catch_al
 ///   cleanup's error after an earlier one goes to `on_cleanup_error`.
 /// Executor: setup and cleanup run on the awaiting coroutine's executor, where the body begins and `with` returns, even if
 ///   setup, body or cleanup go to another one and end there.
-/// Lifetime: scopes and body are moved into the coroutine that is returned. If that is destroyed while the body is
+/// Lifetime: scopes, callables and body are moved into the coroutine that is returned, and live until all is clean. If that is destroyed while the body is
 ///   suspended, the resource is cleaned in the background as `abandoned`.
 /// Exception safety: if there is no memory to begin with, nothing has been set up; the cleanup needs none of the
 ///   library's.
