@@ -19,9 +19,9 @@
 #include "coraii/scope_info.hpp"
 #include "coraii/scopes.hpp"
 #include "coraii/shared_scope.hpp"
+#include "coraii/task.hpp"
 #include "coraii/task_group.hpp"
 #include "coraii/unlimited.hpp"
-#include "coraii/task.hpp"
 #include "coraii/with.hpp"
 
 #endif
