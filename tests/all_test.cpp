@@ -491,7 +491,7 @@ TEST_CASE("sweep: several scopes at once", "[all][sweep]") {
     };
     const auto scenario = [=]() -> awaitable<void> {
         if (variant == 0) {
-            co_await coraii::with(all(scope("a"), scope("b")), [](auto&) -> awaitable<void> { co_return; });
+            co_await coraii::with(all(scope("a"), scope("b")), [](auto&, auto&) -> awaitable<void> { co_return; });
         } else if (variant == 1) {
             auto held = co_await all(scope("a"), scope("b"));
             co_await std::get<0>(*held).use();

@@ -22,7 +22,7 @@ public:
     void returned() noexcept { returned_(*this); }
 
 protected:
-    explicit task_keeper(void (*returned)(task_keeper&) noexcept) noexcept : returned_{returned} {}
+    explicit task_keeper(void (*tell)(task_keeper&) noexcept) noexcept : returned_{tell} {}
 
 private:
     void (*returned_)(task_keeper&) noexcept;
