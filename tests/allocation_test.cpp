@@ -87,6 +87,23 @@ TEST_CASE("G21: in the steady state, with allocates nothing", "[allocation]") {
           }) == 0);
 }
 
+TEST_CASE("G21: in the steady state, a child of a task group allocates nothing, nor do several scopes at once", "[allocation]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    CAPTURE(s);
+    CHECK(allocations_a_thousand_rounds(s, [] {
+              return coraii::with(coraii::open_task_group(), [](coraii::task_group& group) -> awaitable<void> {
+                  for (int i = 0; i < 10; ++i) {
+                      group.spawn(nothing);
+                  }
+                  co_await group.join();
+              });
+          }) == 0);
+    CHECK(allocations_a_thousand_rounds(s, [] {
+              return coraii::with(coraii::all(no_op_scope(), no_op_scope(), no_op_scope()),
+                                  [](auto&) -> awaitable<void> { co_return; });
+          }) == 0);
+}
+
 TEST_CASE("G21: in the steady state, a guard allocates nothing", "[allocation]") {
     const auto s = GENERATE(slot::none, slot::connected);
     const bool close = GENERATE(false, true);

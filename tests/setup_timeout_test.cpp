@@ -10,6 +10,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <catch2/catch_test_macros.hpp>
@@ -21,6 +22,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace asio = boost::asio;
@@ -230,6 +232,26 @@ TEST_CASE("G28, G11: the cleanup has its own time", "[setup_timeout]") {
     const auto r = run([&] { return use(w, scope().setup_timeout(5s).cleanup_timeout(2s), log); });
     CHECK(code(r.error) == coraii::errc::cleanup_timeout);
     CHECK(r.after == 6s);
+}
+
+TEST_CASE("G28, G11: a setup that ends just before its time is up leaves nothing for the cleanup", "[setup_timeout]") {
+    events log;
+    const auto scope = [&]() -> coraii::async_scope<int> {
+        co_await delay(10ms);
+        int n = 1;
+        co_yield n;
+        co_await delay(1ms);
+        log.push_back("cleaned");
+    };
+    asio::io_context context;
+    std::exception_ptr error;
+    asio::co_spawn(context, use(way::guard, scope().setup_timeout(20ms).cleanup_timeout(1h), log),
+                   [&](std::exception_ptr e) { error = std::move(e); });
+    // In real time: both waits are over before Asio looks at them, so it has queued the end of both when setup goes on.
+    asio::post(context, [] { std::this_thread::sleep_for(40ms); });
+    test::finish(context);
+    CHECK(what(error) == "no error");
+    CHECK(log == events{"body", "cleaned"});
 }
 
 TEST_CASE("G28, G7: a cancel before the time is up is an ordinary one", "[setup_timeout]") {

@@ -415,6 +415,26 @@ TEST_CASE("G30: what a child's callable captures lives until the child ends, and
     CHECK(r.log == events{"there", "released", "left"});
 }
 
+TEST_CASE("G30: what a child's callable captures is destroyed before the group is left", "[task_group]") {
+    struct noted {
+        events* log;
+        explicit noted(events& l) : log{&l} {}
+        noted(noted&& other) noexcept : log{std::exchange(other.log, nullptr)} {}
+        noted& operator=(noted&&) = delete;
+        ~noted() {
+            if (log != nullptr) {
+                log->push_back("destroyed");
+            }
+        }
+    };
+    group_run r;
+    r.run([&](task_group& group) -> awaitable<void> {
+        group.spawn([kept = noted{r.log}]() -> awaitable<void> { co_await delay(1s); });
+        co_return;
+    });
+    CHECK(r.log == events{"destroyed", "left"});
+}
+
 TEST_CASE("G30: no child begins inside spawn, and a child may fail, cancel or spawn at once", "[task_group]") {
     group_run r;
     r.run([&](task_group& group) -> awaitable<void> {

@@ -6,6 +6,8 @@
 
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/detail/scope/scope_set.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/unlimited.hpp"
@@ -47,9 +49,12 @@ asio::awaitable<void, Executor> set_up_all(own_frame, scope_set<Executor>& set) 
     }
 }
 
+template <class Executor>
+using unstarted_scopes = std::vector<unstarted_scope<Executor>, recycling_allocator<unstarted_scope<Executor>>>;
+
 /// `resources(set)` gives the resource, without taking memory: nothing may fail between setup and use.
 template <class Resource, class Executor, class Resources>
-async_scope<Resource, Executor> scope_of_all(std::size_t at_once, std::vector<unstarted_scope<Executor>> scopes,
+async_scope<Resource, Executor> scope_of_all(std::size_t at_once, unstarted_scopes<Executor> scopes,
                                              Resources resources) {
     scope_set<Executor> set{scopes.size(), at_once};
     for (unstarted_scope<Executor>& scope : scopes) {
@@ -129,7 +134,7 @@ auto all_of(std::index_sequence<I...>, Scopes... scopes) {
         return std::tuple_cat(scope_in_all<Scopes>::reference(set, I)...);
     };
     using resource = std::invoke_result_t<decltype(references), const scope_set<Executor>&>;
-    std::vector<unstarted_scope<Executor>> unstarted;
+    unstarted_scopes<Executor> unstarted;
     unstarted.reserve(sizeof...(Scopes));
     (unstarted.push_back(scope_access::take(scopes)), ...);
     return scope_of_all<resource, Executor>(unlimited, std::move(unstarted), references);
@@ -179,7 +184,7 @@ template <class T, class Executor>
     if (at_once == 0) {
         throw std::invalid_argument("coraii::all: at_once must be at least 1");
     }
-    std::vector<detail::unstarted_scope<Executor>> unstarted;
+    detail::unstarted_scopes<Executor> unstarted;
     unstarted.reserve(scopes.size());
     for (async_scope<T, Executor>& scope : scopes) {
         unstarted.push_back(detail::scope_access::take(scope));
