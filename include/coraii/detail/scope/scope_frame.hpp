@@ -22,7 +22,7 @@ public:
     void returned() noexcept { returned_(*this); }
 
 protected:
-    explicit task_keeper(void (*tell)(task_keeper&) noexcept) noexcept : returned_{tell} {}
+    explicit task_keeper(void (*on_return)(task_keeper&) noexcept) noexcept : returned_{on_return} {}
 
 private:
     void (*returned_)(task_keeper&) noexcept;
