@@ -249,6 +249,10 @@ template <class F>
 
 inline constexpr detail::stack_of_task this_stack{};
 
+inline void warn_about_scopes_of_a_task(std::size_t most) noexcept {
+    detail::most_scopes_of_a_task().store(most, std::memory_order_relaxed);
+}
+
 }  // namespace coraii
 
 #endif
