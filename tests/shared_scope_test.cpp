@@ -504,7 +504,7 @@ TEST_CASE("G31, G20: used from several threads and contexts, and reloaded meanwh
     if (!on_strand) {
         home_thread = std::thread{[&] { home.run(); }};
     }
-    std::atomic<int> open{0}, most{0};
+    std::atomic<int> open{0};
     const auto factory = [&]() -> coraii::async_scope<int> {
         co_await test::turn();
         ++open;

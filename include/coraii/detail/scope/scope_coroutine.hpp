@@ -13,7 +13,6 @@
 #include "coraii/detail/scope/scope_deadline.hpp"
 #include "coraii/detail/scope/scope_executor.hpp"
 #include "coraii/error.hpp"
-#include "coraii/exit_status.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/cancellation_state.hpp>
@@ -29,6 +28,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -167,10 +167,7 @@ protected:
 
     /// Resumes the coroutine at its `co_yield`, on its own thread. The state is `cleaning`.
     void run_cleanup_thread() {
-        try {
-            start_deadline(&scope_settings::cleanup_timeout);
-        } catch (...) {  // no memory for a deadline: the cleanup runs without one
-        }
+        start_deadline(&scope_settings::cleanup_timeout);  // without memory for it, the cleanup runs without a limit
         coroutine_thread<Executor> thread{std::move(*thread_)};
         thread_.reset();
         make_uncancelled(thread);
@@ -291,7 +288,9 @@ private:
         if (keeps_context_running_) {
             executor_.track_work();
         }
-        start_deadline(&scope_settings::setup_timeout);
+        if (!start_deadline(&scope_settings::setup_timeout)) {
+            throw std::bad_alloc{};
+        }
         here = here || (executor_.runs_here() && !nesting_level::too_deep());
         if (here) {
             coroutine_is_ours = false;
@@ -306,11 +305,12 @@ private:
         }
     }
 
-    void start_deadline(clock::duration scope_settings::* limit) {
-        if (settings_ && (settings_.get()->*limit).count() != 0) {
-            auto expire = [scope = scope_ptr<Executor>{&self()}] { scope->signal_.emit(asio::cancellation_type::terminal); };
-            deadline_.start(settings_.get()->*limit, std::move(expire));
+    bool start_deadline(clock::duration scope_settings::* limit) noexcept {
+        if (!settings_ || (settings_.get()->*limit).count() == 0) {
+            return true;
         }
+        auto expire = [scope = scope_ptr<Executor>{&self()}] { scope->signal_.emit(asio::cancellation_type::terminal); };
+        return deadline_.start(settings_.get()->*limit, std::move(expire));
     }
 
     void run_setup(const Executor& executor, asio::cancellation_state cancel) {

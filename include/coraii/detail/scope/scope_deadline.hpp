@@ -6,6 +6,7 @@
 #include "coraii/detail/coroutine/recycler.hpp"
 
 #include <boost/asio/error.hpp>
+#include <boost/config.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
 #include <boost/system/system_error.hpp>
@@ -31,35 +32,40 @@ public:
     void reserve(const Executor& executor) { wait_.reset(new wait{executor}); }
     explicit operator bool() const noexcept { return wait_ != nullptr; }
 
-    /// Calls `expire` after `limit`.
+    /// Calls `expire` after `limit`. False if there is no memory to wait.
     template <class Expire>
-    void start(clock::duration limit, Expire expire) {
-        wait_->timer.expires_after(limit);
-        wait_->timer.async_wait([waited = wait_, round = wait_->round, expire = std::move(expire)](
-                                    const boost::system::error_code& stopped) mutable {
-            if (!stopped && waited->round == round) {
-                waited->expired = true;
-                expire();
-            }
-        });
+    BOOST_NOINLINE bool start(clock::duration limit, Expire expire) noexcept {
+        try {
+            wait_->timer.expires_after(limit);
+            wait_->timer.async_wait([waited = wait_, round = wait_->round, expire = std::move(expire)](
+                                        const boost::system::error_code& stopped) mutable {
+                if (!stopped && waited->round == round) {
+                    waited->expired = true;
+                    expire();
+                }
+            });
+        } catch (...) { return false; }
+        return true;
     }
 
     /// What it was started for is over: true if too late. Does nothing if it was not started.
-    bool stop() noexcept {
-        if (!wait_) {
-            return false;
+    bool stop() noexcept { return wait_ && stop_wait(); }
+
+    void end() noexcept {
+        if (wait_) {
+            stop_wait();
+            wait_.reset();
         }
+    }
+
+private:
+    // Not inlined: most scopes have no limit.
+    BOOST_NOINLINE bool stop_wait() noexcept {
         ++wait_->round;
         wait_->timer.cancel();
         return std::exchange(wait_->expired, false);
     }
 
-    void end() noexcept {
-        stop();
-        wait_.reset();
-    }
-
-private:
     boost::intrusive_ptr<wait> wait_;
 };
 
