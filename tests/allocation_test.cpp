@@ -12,6 +12,7 @@
 #include <exception>
 #include <future>
 #include <new>
+#include <optional>
 
 using namespace test;
 
@@ -126,6 +127,73 @@ TEST_CASE("G21: in the steady state, a stack of a hundred scopes allocates nothi
                   }
               });
           }) == 0);
+}
+
+TEST_CASE("G21, G27: in the steady state, a task with scopes, deferred functions and many scopes allocates nothing",
+          "[allocation][task]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    CAPTURE(s);
+    const auto one = []() -> coraii::task<> { co_await coraii::enter(no_op_scope()); };
+    CHECK(allocations_a_thousand_rounds(s, one) == 0);
+    const auto several = []() -> coraii::task<int> {
+        co_await coraii::enter(no_op_scope());
+        co_await coraii::enter(no_op_pair());
+        co_await coraii::defer([] {});
+        co_return co_await coraii::enter(no_op_scope());
+    };
+    CHECK(allocations_a_thousand_rounds(s, several) == 0);
+    const auto many = []() -> coraii::task<> {
+        for (int i = 0; i < 100; ++i) {
+            co_await coraii::enter(no_op_scope());
+        }
+    };
+    CHECK(allocations_a_thousand_rounds(s, many) == 0);
+    const auto moved_out = [&]() -> awaitable<void> {
+        const auto open = []() -> coraii::task<coraii::exit_stack> {
+            co_await coraii::enter(no_op_scope());
+            co_await coraii::enter(no_op_scope());
+            co_return std::move(co_await coraii::this_stack);
+        };
+        coraii::exit_stack opened = co_await open();
+        co_await opened.close();
+    };
+    CHECK(allocations_a_thousand_rounds(s, moved_out) == 0);
+}
+
+TEST_CASE("G12, G27: leaving a task's scopes needs no memory that was not there before", "[allocation][task]") {
+    const auto s = GENERATE(slot::none, slot::connected);
+    const bool half_way = GENERATE(false, true);
+    CAPTURE(s, half_way);
+    long while_leaving = -1, before = 0;
+    const auto last = [&]() -> coraii::async_scope<int> {
+        int n = 0;
+        co_yield n;
+        while_leaving = allocations::made() - before;
+    };
+    const auto work = [&]() -> coraii::task<> {
+        co_await coraii::enter(last());
+        for (int i = 0; i < 10; ++i) {
+            co_await coraii::enter(no_op_scope());
+        }
+        struct at_end {
+            long& made;
+            ~at_end() {
+                coraii::detail::recycler::trim();
+                made = allocations::made();
+            }
+        };
+        const at_end local{before};
+        if (half_way) {
+            co_await forever();
+        }
+    };
+    std::optional<asio::io_context> context{std::in_place};
+    {
+        task t{*context, work(), s};
+        context->poll();
+        context.reset();
+    }
+    CHECK(while_leaving == 0);
 }
 
 TEST_CASE("G26: in the steady state, neither a region nor a guard dropped in it allocates", "[allocation][joined]") {

@@ -3,6 +3,7 @@
 #include "coraii/async_scope.hpp"
 #include "coraii/exit_stack.hpp"
 #include "coraii/scopes.hpp"
+#include "coraii/task.hpp"
 #include "coraii/with.hpp"
 #include "support/scenario.hpp"
 
@@ -134,5 +135,84 @@ TEST_CASE("G18: with inside with does not grow the native stack", "[depth][with]
     numbers n;
     asio::io_context context;
     run(context, with_nested(depth, n), with_slot);
+    CHECK(n.cleaned == depth);
+}
+
+namespace {
+
+coraii::async_scope<int> counted_scope(bool waits, numbers& n) {
+    int level = ++n.open;
+    n.deepest = (std::max)(n.deepest, level);
+    if (waits) {
+        co_await asio::post(asio::use_awaitable);
+    }
+    co_yield level;
+    if (waits) {
+        co_await asio::post(asio::use_awaitable);
+    }
+    --n.open;
+    ++n.cleaned;
+}
+
+coraii::task<> nested_tasks(int levels, numbers& n) {
+    co_await coraii::enter(counted_scope(false, n));
+    if (levels > 1) {
+        co_await nested_tasks(levels - 1, n);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("G18, G27: tasks in a loop do not grow the native stack", "[depth][task]") {
+    const bool with_slot = GENERATE(false, true);
+    CAPTURE(with_slot);
+    constexpr int rounds = test::sanitized ? 50'000 : 1'000'000;
+    numbers n;
+    asio::io_context context;
+    const auto one = [&]() -> coraii::task<> { co_await coraii::enter(counted_scope(false, n)); };
+    const auto work = [&]() -> awaitable<void> {
+        for (int i = 0; i < rounds; ++i) {
+            co_await one();
+        }
+    };
+    run(context, work(), with_slot);
+    CHECK(n.cleaned == rounds);
+    CHECK(n.deepest == 1);
+}
+
+TEST_CASE("G18, G27: 10,000 scopes in one task do not grow the native stack", "[depth][task]") {
+    const bool waits = GENERATE(false, true);
+    const bool with_slot = GENERATE(false, true);
+    const bool dropped = GENERATE(false, true);
+    CAPTURE(waits, with_slot, dropped);
+    constexpr int many = 10'000;
+    coraii::warn_about_scopes_of_a_task(many);
+    numbers n;
+    asio::io_context context;
+    const auto fills = [&]() -> coraii::task<coraii::exit_stack> {
+        for (int i = 0; i < many; ++i) {
+            co_await coraii::enter(counted_scope(waits, n));
+        }
+        coraii::exit_stack& all = co_await coraii::this_stack;
+        if (dropped) {
+            co_return std::move(all);
+        }
+        co_return coraii::exit_stack{all.get_executor()};
+    };
+    const auto work = [&]() -> awaitable<void> {
+        co_await fills();
+        co_await coraii::async_drain(context);
+    };
+    run(context, work(), with_slot);
+    coraii::warn_about_scopes_of_a_task(1000);
+    CHECK(n.deepest == many);
+    CHECK(n.cleaned == many);
+}
+
+TEST_CASE("G18, G27: tasks that nest do not grow the native stack", "[depth][task]") {
+    const bool with_slot = GENERATE(false, true);
+    numbers n;
+    asio::io_context context;
+    run(context, nested_tasks(depth, n), with_slot);
     CHECK(n.cleaned == depth);
 }
