@@ -228,6 +228,7 @@ struct with_arguments {
 template <class Resources, class First, class... Rest>
 struct with_arguments<Resources, First, Rest...> {
     static constexpr bool fit = false;
+    using resources = Resources;
 };
 template <class Resources, class First, class... Rest>
     requires scope_traits<made_scope_t<First, Resources>>::is_scope
@@ -300,8 +301,8 @@ auto with_tuple(Arguments arguments, std::index_sequence<I...>) {
     if constexpr (scopes::fit && all_moved) {
         using traits = awaitable_traits<typename with_result<body_type, typename scopes::resources>::type>;
         static_assert(traits::is_awaitable,
-                      "coraii::with: the body must be callable as body(T&...), with one T& for each scope that is not "
-                      "of void, and return asio::awaitable<R>");
+                      "coraii::with: the body must be callable as body(T&...), with a T& for each scope that is not "
+                      "of void (of a tuple of references, its elements), and return asio::awaitable<R>");
         using executor_type = typename traits::executor_type;
         constexpr bool one_executor = !traits::is_awaitable || scopes::template all_on<executor_type>;
         static_assert(one_executor,
