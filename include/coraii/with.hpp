@@ -357,8 +357,8 @@ asio::awaitable<boost::system::result<R, std::exception_ptr>, Executor> catch_al
 ///   cleanup's error after an earlier one goes to `on_cleanup_error`.
 /// Executor: setup and cleanup run on the awaiting coroutine's executor, where the body begins and `with` returns, even if
 ///   setup, body or cleanup go to another one and end there.
-/// Lifetime: scopes, callables and body are moved into the coroutine that is returned, and live until all is clean. If that is destroyed while the body is
-///   suspended, the resource is cleaned in the background as `abandoned`.
+/// Lifetime: scopes, callables and body are moved into the coroutine that is returned, and live until all is clean. If it is
+///   destroyed while the body is suspended, the resource is cleaned in the background as `abandoned`.
 /// Exception safety: if there is no memory to begin with, nothing has been set up; the cleanup needs none of the
 ///   library's.
 template <class... ScopesAndBody>
