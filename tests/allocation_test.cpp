@@ -101,7 +101,7 @@ TEST_CASE("G21: in the steady state, a child of a task group allocates nothing, 
           }) == 0);
     CHECK(allocations_a_thousand_rounds(s, [] {
               return coraii::with(coraii::all(no_op_scope(), no_op_scope(), no_op_scope()),
-                                  [](auto&) -> awaitable<void> { co_return; });
+                                  [](auto&, auto&, auto&) -> awaitable<void> { co_return; });
           }) == 0);
 }
 

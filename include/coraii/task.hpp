@@ -26,10 +26,6 @@
 #include <utility>
 
 namespace coraii {
-
-template <class R, class Executor>
-class task;
-
 namespace detail {
 
 /// The promise of a task's coroutine: Asio's, with scopes. `coraii::enter` and the like give it what it awaits itself.
