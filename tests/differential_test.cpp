@@ -173,6 +173,8 @@ TEST_CASE("Random programs come to every kind of statement, scope and error", "[
              "own stack",
              "moved stack",
              "dropped stack",
+             "task",
+             "moved task",
              "enter",
              // scopes
              "co_yield",

@@ -64,6 +64,8 @@ enum class action : std::uint8_t {
     own_stack,     // a stack of one's own that is closed with the outcome of the children
     moved_stack,   // a stack that is moved out of its scope, and closed there
     dropped_stack, // a stack that is dropped; what it cleans in the background is waited for at once
+    task,          // a task; its stack is the innermost one
+    moved_task,    // a task that gives its stack away, which is closed then
     enter,         // enter, defer or adopt on the innermost stack
     joined,        // a region round children
 };
@@ -71,7 +73,8 @@ enum class action : std::uint8_t {
 inline const char* to_string(action what) {
     static constexpr std::array names{
         "step",  "block",   "try", "with",  "try_with",  "by hand",     "variable",      "assign", "move",  "close",
-        "reset", "release", "use", "stack", "own stack", "moved stack", "dropped stack", "enter",  "joined"};
+        "reset", "release", "use", "stack", "own stack", "moved stack", "dropped stack", "task",
+        "moved task", "enter", "joined"};
     return names[static_cast<std::size_t>(what)];
 }
 
@@ -164,7 +167,8 @@ private:
             {step, with,     try_with, variable, by_hand,       stack,     enter,       try_catch, assign,
              move, close,    reset,    release,  use,           own_stack, moved_stack, block,     step,
              with, variable, enter,    assign,   move,          with,      try_catch,   variable,  move,
-             move, assign,   block,    move,     dropped_stack, joined,    joined,      joined});
+             move, assign,   block,    move,     dropped_stack, joined,    joined,      joined,
+             task, task,     task,     moved_task});
         if (around.stack_above && from_.below(2) == 1) {
             return enter;
         }
@@ -227,7 +231,7 @@ private:
         }
         surroundings inside = around;
         ++inside.depth;
-        inside.stack_above = made.what >= action::stack && made.what <= action::dropped_stack;
+        inside.stack_above = made.what >= action::stack && made.what <= action::moved_task;
         inside.in_stack = inside.in_stack || inside.stack_above;
         inside.joined = made.what == action::joined;
         made.children = block(std::move(inside), from_.below(5));

@@ -20,6 +20,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace test::program::with_coraii {
@@ -250,6 +251,13 @@ private:
             case action::own_stack: co_await in_own_stack(n, variables); break;
             case action::moved_stack: co_await out_of_stack(n, variables); break;
             case action::dropped_stack: co_await in_dropped_stack(n, variables); break;
+            case action::task: co_await in_task<void>(n, variables); break;
+            case action::moved_task: {
+                coraii::exit_stack moved = co_await in_task<coraii::exit_stack>(n, variables);
+                log_.add("left " + std::to_string(moved.size()));
+                co_await moved.close();
+                break;
+            }
             case action::joined: co_await joined(n, variables, on); break;
             case action::enter: co_await enter(n.scopes.front(), *on); break;
         }
@@ -347,6 +355,35 @@ private:
         co_await coraii::async_drain(asio::query(executor, asio::execution::context));
         if (error) {
             std::rethrow_exception(error);
+        }
+    }
+
+    /// Gives its stack away unless R is void.
+    template <class R>
+    coraii::task<R> in_task(const node& n, const variable* variables) {
+        coraii::exit_stack& mine = co_await coraii::this_stack;
+        const node* const end = n.children.data() + n.children.size();
+        for (const node* next = n.children.data(); next != end; ++next) {
+            if (next->what == action::variable) {
+                co_await run(next, end, variables, &mine);
+                break;
+            }
+            if (next->what != action::enter) {
+                co_await run(*next, variables, &mine);
+            } else if (const scope_spec& spec = next->scopes.front(); spec.form == written::deferred) {
+                co_await coraii::defer([this, &spec](coraii::exit_status why) -> awaitable<void> {
+                    guard none;
+                    co_await clean_up(log_, spec, none, std::move(why));
+                });
+            } else if (spec.form == written::adopted) {
+                mine.adopt(resource{&log_, &spec}, clean_up_in_pair);
+            } else {
+                const resource& entered = co_await coraii::enter(make(log_, spec));
+                entered.use();
+            }
+        }
+        if constexpr (!std::is_void_v<R>) {
+            co_return std::move(mine);
         }
     }
 

@@ -265,12 +265,14 @@ private:
                 }
                 break;
             case action::stack:
-            case action::own_stack: {
+            case action::own_stack:
+            case action::task: {
                 stack resources;
                 leave(resources, caught([&] { run(n.children, variables, &resources); }));
                 break;
             }
-            case action::moved_stack: {
+            case action::moved_stack:
+            case action::moved_task: {
                 stack resources;
                 stack moved;
                 leave(resources, caught([&] {
