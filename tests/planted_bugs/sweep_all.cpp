@@ -86,6 +86,15 @@ int main() {
         },
         nested);
     ok &= sweep(
+        "task",
+        []() -> coraii::task<> {
+            for (const char* name : {"a", "b", "c"}) {
+                co_await coraii::enter(yielded(name));
+            }
+            co_await body();
+        },
+        nested);
+    ok &= sweep(
         "joined",
         []() -> awaitable<void> {
             co_await coraii::joined([]() -> awaitable<void> {
