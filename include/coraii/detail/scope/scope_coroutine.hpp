@@ -298,11 +298,7 @@ private:
         }
         thread_start start{self(), executor, cancel};
         coroutine_is_ours = false;
-        if (nesting_level::too_deep()) {
-            asio::post(executor, std::move(start));
-        } else {
-            asio::dispatch(executor, std::move(start));
-        }
+        nesting_level::too_deep() ? asio::post(executor, std::move(start)) : asio::dispatch(executor, std::move(start));
     }
 
     bool start_deadline(clock::duration scope_settings::* limit) noexcept {
@@ -314,11 +310,9 @@ private:
     }
 
     void run_setup(const Executor& executor, asio::cancellation_state cancel) {
-        const bool connected = cancel.slot().is_connected();
-        coroutine_thread<Executor> thread{frame().get_return_object(), executor,
-                                          connected ? signal_.slot() : asio::cancellation_slot{}, cancel};
-        const current_region_origin here{*registry_,
-                                         executor_.may_be_in_a_region() ? origin_of(executor) : code_origin{}};
+        const asio::cancellation_slot slot = cancel.slot().is_connected() ? signal_.slot() : asio::cancellation_slot{};
+        coroutine_thread<Executor> thread{frame().get_return_object(), executor, slot, cancel};
+        const current_region_origin here{*registry_, executor_.may_be_in_a_region() ? origin_of(executor) : code_origin{}};
         const nesting_level level;
         thread.run();
     }
