@@ -73,6 +73,15 @@ coraii::async_scope<transaction> begin_in(connection& db) {
 }
 // [end]
 
+// [task]
+coraii::task<int> transfer(std::string name) {
+    connection& db = co_await coraii::enter(connect(name));
+    transaction& tx = co_await coraii::enter(begin_in(db));
+    tx.insert(7, 1250);
+    co_return co_await db.count();
+}   // here the transaction is committed or rolled back, then the connection is closed, and then the caller goes on
+// [end]
+
 using coraii::testing::probe;
 
 // [probes]
@@ -115,6 +124,7 @@ awaitable<void> pooled() {
 
 awaitable<void> snippets(asio::thread_pool& pool) {
     const std::vector<std::string> hosts{"a", "b"};
+    CHECK(co_await transfer("db") == 0);
     {
         // [with]
         int rows = co_await coraii::with(connect("db"), begin("orders"),
