@@ -30,7 +30,7 @@ public:
         virtual void wake() noexcept = 0;
 
     protected:
-        ~entry() = default;
+        virtual ~entry() = default;
 
     private:
         friend class wait_list;
