@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSL-1.0
-# CORAII_COMPILED: static libraries of what is no template. They stand behind coraii::coraii, coraii::sqlite and
-# coraii::postgres, which tell the sources of their users that the bodies are there.
+# CORAII_COMPILED: static libraries of the functions that are no templates. They stand behind coraii::coraii, coraii::sqlite
+# and coraii::postgres, which tell the sources of their users that the bodies are there.
 set(CORAII_LIBRARIES)  # to be installed
 
-# A library of what <coraii/HEADER> defines.
+# A library with the bodies that <coraii/HEADER> has.
 function(coraii_add_library name header)
     set(source ${CMAKE_CURRENT_BINARY_DIR}/compiled/${name}.cpp)
     file(CONFIGURE OUTPUT ${source} CONTENT "#include <coraii/${header}>\n")
@@ -22,15 +22,17 @@ endfunction()
 coraii_add_library(coraii_core src.hpp)
 target_link_libraries(coraii INTERFACE coraii_core)
 
+# That of the database's adapter, which is linked with the database's LIBRARY, where there is one.
+function(coraii_add_database_library database library)
+    if(TARGET ${library})
+        coraii_add_library(coraii_${database} ${database}/src.hpp)
+        target_link_libraries(coraii_${database} PRIVATE $<BUILD_INTERFACE:${library}>)
+        target_link_libraries(coraii_${database} PUBLIC coraii)
+        set(CORAII_LIBRARIES ${CORAII_LIBRARIES} PARENT_SCOPE)
+    endif()
+endfunction()
+
 find_package(SQLite3 QUIET GLOBAL)
-if(SQLite3_FOUND)
-    coraii_add_library(coraii_sqlite sqlite/src.hpp)
-    target_link_libraries(coraii_sqlite PRIVATE $<BUILD_INTERFACE:SQLite::SQLite3>)
-    target_link_libraries(coraii_sqlite PUBLIC coraii)
-endif()
+coraii_add_database_library(sqlite SQLite::SQLite3)
 find_package(PostgreSQL QUIET GLOBAL)
-if(PostgreSQL_FOUND)
-    coraii_add_library(coraii_postgres postgres/src.hpp)
-    target_link_libraries(coraii_postgres PRIVATE $<BUILD_INTERFACE:PostgreSQL::PostgreSQL>)
-    target_link_libraries(coraii_postgres PUBLIC coraii)
-endif()
+coraii_add_database_library(postgres PostgreSQL::PostgreSQL)

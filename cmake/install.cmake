@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-# Header-only, the package lives in share/, as it is the same for every architecture; with libraries, beside these.
+# Header-only, the package is the same for every architecture, and lives in share/. With libraries it lives beside them.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 

@@ -8,7 +8,7 @@ if(NOT CORAII_CLANG_FORMAT OR NOT CORAII_CLANG_TIDY)
 endif()
 
 file(GLOB_RECURSE lint_sources CONFIGURE_DEPENDS
-    include/*.hpp tests/*.hpp tests/*.cpp examples/*.hpp examples/*.cpp)
+    include/*.hpp include/*.ipp tests/*.hpp tests/*.cpp examples/*.hpp examples/*.cpp)
 # Wrong on purpose, and laid out for their reader.
 list(FILTER lint_sources EXCLUDE REGEX "/(compile_fail|tests/macros)/")
 
@@ -20,7 +20,7 @@ foreach(dir IN LISTS PostgreSQL_INCLUDE_DIRS)
     list(APPEND tidy_flags -isystem${dir})
 endforeach()
 
-file(GLOB_RECURSE all_headers CONFIGURE_DEPENDS include/*.hpp tests/*.hpp)
+file(GLOB_RECURSE all_headers CONFIGURE_DEPENDS include/*.hpp include/*.ipp tests/*.hpp)
 set(stamps)
 foreach(source IN LISTS lint_sources)
     cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE name)

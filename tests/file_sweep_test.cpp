@@ -4,6 +4,7 @@
 #include "coraii/testing.hpp"
 #include "coraii/with.hpp"
 #include "support/files.hpp"
+#include "support/sweep.hpp"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -11,7 +12,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -27,11 +27,7 @@ void sweep(const coraii::testing::scenario& scenario) {
     std::erase(options.kinds, fault_kind::no_memory);
     options.executors = {coraii::testing::on_executor::context, coraii::testing::on_executor::strand};
     const auto report = coraii::testing::sweep(scenario, options);
-    std::ostringstream text;
-    text << report;
-    INFO(text.str());
-    CHECK(report.ok());
-    CHECK(report.runs > 50);
+    test::check_sweep(report);
 }
 
 }  // namespace

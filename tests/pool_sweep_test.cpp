@@ -3,6 +3,7 @@
 #include "coraii/pool.hpp"
 #include "coraii/testing.hpp"
 #include "coraii/with.hpp"
+#include "support/sweep.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -14,7 +15,6 @@
 #include <chrono>
 #include <exception>
 #include <memory>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -42,11 +42,7 @@ void sweep_on(std::vector<on_executor> executors, bool without_memory, const cor
         std::erase(options.kinds, fault_kind::no_memory);
     }
     const auto report = coraii::testing::sweep(scenario, options);
-    std::ostringstream text;
-    text << report;
-    INFO(text.str());
-    CHECK(report.ok());
-    CHECK(report.runs > 50);
+    test::check_sweep(report);
 }
 
 /// Without memory to tell one who waits, on an executor that nobody knows, that one is destroyed.

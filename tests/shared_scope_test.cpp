@@ -3,6 +3,7 @@
 #include "coraii/coraii.hpp"
 #include "coraii/testing.hpp"
 #include "support/scenario.hpp"
+#include "support/sweep.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -24,7 +25,6 @@
 #include <future>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -590,9 +590,5 @@ TEST_CASE("sweep: shared scopes", "[shared_scope][sweep]") {
         }
     };
     const auto report = coraii::testing::sweep(scenario, options);
-    std::ostringstream text;
-    text << report;
-    INFO(text.str());
-    CHECK(report.ok());
-    CHECK(report.runs > 50);
+    test::check_sweep(report);
 }

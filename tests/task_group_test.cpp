@@ -3,6 +3,7 @@
 #include "coraii/coraii.hpp"
 #include "coraii/testing.hpp"
 #include "support/scenario.hpp"
+#include "support/sweep.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_executor.hpp>
@@ -26,7 +27,6 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -660,9 +660,5 @@ TEST_CASE("sweep: task groups", "[task_group][sweep]") {
         co_await coraii::with(open_task_group({.max_running = 1}), body);
     };
     const auto report = coraii::testing::sweep(scenario, options);
-    std::ostringstream text;
-    text << report;
-    INFO(text.str());
-    CHECK(report.ok());
-    CHECK(report.runs > 50);
+    test::check_sweep(report);
 }

@@ -8,6 +8,7 @@
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
+#include "coraii/detail/scope/scope_deadline.hpp"
 #include "coraii/detail/scope/scope_set.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/unlimited.hpp"
@@ -64,13 +65,8 @@ async_scope<Resource, Executor> scope_of_all(std::size_t at_once, unstarted_scop
     decltype(auto) all = resources(set);
     const exit_status why = co_yield all;
     const asio::cancellation_state now = co_await asio::this_coro::cancellation_state;
-    asio::cancellation_slot timeout = now.slot();
-    if (timeout.is_connected()) {
-        try {
-            timeout.assign([&set](asio::cancellation_type_t type) { set.cancel(type); });
-        } catch (...) {  // no memory: as a cleanup_timeout that has none for its timer
-        }
-    }
+    asio::cancellation_slot timeout =
+        call_on_timeout(now.slot(), [&set](asio::cancellation_type_t type) { set.cancel(type); });
     co_await set.clean_up(why);
     timeout.clear();
     if (set.error_) {
@@ -154,7 +150,7 @@ auto all_of(std::index_sequence<I...>, Scopes... scopes) {
 ///   cleanups are cancelled. Each scope can have timeouts of its own.
 /// Errors: the first error of a setup; errors that other setups end with, as a rule because they are cancelled, are dropped.
 ///   The first error of a cleanup; others are reported to `on_cleanup_error`.
-/// Executor: all run on that of the scope. If several threads run it, it must be a strand, as for every scope that can be
+/// Executor: all run on the scope's executor. If several threads run it, it must be a strand, as for every scope that can be
 ///   cancelled.
 /// Exception safety: cleaning up takes no memory.
 template <class... Scopes>

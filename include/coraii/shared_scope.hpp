@@ -132,9 +132,10 @@ asio::awaitable<void, Executor> close_shared(own_frame, shared_ptr_to<T, Executo
 ///     co_await coraii::with(tls.use(), [](tls_context& context) -> asio::awaitable<void> { ... });
 ///     co_await tls.reload();  // after a SIGHUP: who comes now uses the new one, the others go on with theirs
 ///
-/// While one is in use, who comes uses the same. A new one may be set up while an old one is still being cleaned. While one is being set up, they wait for it. If that fails, all of them get its
-/// error, and the next one tries anew. After a `reload` there may be several: an old one is cleaned when its last user has left;
-/// the newest stays while anybody uses any.
+/// While a resource is in use, those who come use the same one. While one is being set up, they wait for it. If that setup
+/// fails, all of them get its error, and the next one to come tries anew. A new resource may be set up while an old one is
+/// still being cleaned. After a `reload` there may be several: an old one is cleaned when its last user has left; the newest
+/// stays while anybody uses any.
 ///
 /// Executor: the factory is called, and the resource is set up and cleaned, on the shared scope's executor. A user waits and
 ///   goes on on its own. If several threads run the shared scope's, it must be a strand.
@@ -143,7 +144,7 @@ asio::awaitable<void, Executor> close_shared(own_frame, shared_ptr_to<T, Executo
 /// Lifetime: destroying it is a `close` that does not wait: its users stay valid. A resource that is open has outstanding work,
 ///   also while it lingers: `io_context::run()` does not return. If the context of the shared scope dies, the resource is cleaned
 ///   as its scopes are; users on other contexts must not use it then.
-/// Thread safety: safe, but for the destructor. Users may be on any executor of any context.
+/// Thread safety: safe, except the destructor. Users may be on any executor of any context.
 template <class T, class Executor = asio::any_io_executor>
 class shared_scope {
 public:
@@ -166,7 +167,7 @@ public:
     shared_scope& operator=(const shared_scope&) = delete;
     ~shared_scope() { state_->close(); }
 
-    /// The use of the resource, as a scope. Its cleanup waits for nothing, also if it is the last.
+    /// The use of the resource, as a scope. Its cleanup waits for nothing, even that of the last use.
     ///
     /// Cancellation: of the waiting, of any type. If nobody else waits, the setup is cancelled; who comes before that has ended
     ///   waits for it, and tries anew if it has failed.

@@ -4,7 +4,7 @@
 
 #include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 
-/// The bodies of what is no template, for programs that compile them once: each source of such a program is compiled with
+/// The bodies of functions that are no templates, for programs that compile them once: each source of such a program is compiled with
 /// CORAII_SEPARATE_COMPILATION defined, and one of them includes this header.
 ///
 /// Files are part of it where there are any; databases are not, since their libraries may not be linked: for these, include

@@ -8,10 +8,9 @@
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/suspend_until.hpp"
-#include "coraii/detail/coroutine/unique_function.hpp"
-#include "coraii/detail/coroutine/waiter.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/region/listed_wait.hpp"
+#include "coraii/detail/scope/scope_deadline.hpp"
 #include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
@@ -75,11 +74,7 @@ template <class Executor>
 auto leave_group(group_state<Executor>& group, const exit_status& why) {
     return suspend_until{[&group, completed = why.ok()] { return group.leave(completed) || group.none_left_.is_set(); },
                          [&group](auto handler) {
-                             auto go_on = resume(group.scopes(), std::move(handler));
-                             static_assert(unique_function<deliver>::fits<decltype(go_on)>,
-                                           "this is a cleanup: there may be no memory left to wait in");
-                             group.none_left_.complete_with(std::move(go_on));
-                             group.none_left_.arm();
+                             resume_when_set(group.none_left_, group.scopes(), std::move(handler));
                          }};
 }
 
@@ -94,14 +89,9 @@ async_scope<basic_task_group<Executor>, Executor> task_group_scope(task_group_op
     if (!why.can_await()) {
         co_return;  // the children are destroyed with their context
     }
-    const asio::cancellation_state state_now = co_await asio::this_coro::cancellation_state;
-    asio::cancellation_slot timeout = state_now.slot();
-    if (timeout.is_connected()) {
-        try {
-            timeout.assign([group = state.get()](asio::cancellation_type) { group->stop(); });
-        } catch (...) {  // no memory: as a cleanup_timeout that has none for its timer
-        }
-    }
+    const asio::cancellation_state now = co_await asio::this_coro::cancellation_state;
+    asio::cancellation_slot timeout =
+        call_on_timeout(now.slot(), [group = state.get()](asio::cancellation_type_t) { group->stop(); });
     co_await leave_group(*state, why);
     timeout.clear();
     if (std::exception_ptr error = state->take_error()) {
@@ -123,7 +113,7 @@ async_scope<basic_task_group<Executor>, Executor> task_group_scope(task_group_op
 /// When the scope is clean no child runs. Left as completed, it waits for its children; left in another way, it cancels them
 /// and waits. Children may spawn others meanwhile, until the last of them has ended.
 ///
-/// A child that throws has failed, but for one that ends with `operation_aborted` after the group has cancelled it. It cancels
+/// A child that throws has failed, unless it ends with `operation_aborted` after the group has cancelled it. It cancels
 /// its siblings, and nobody is spawned any more. It does not cancel the body of the scope.
 ///
 /// Errors: the first error of a child is thrown by `join()`, or by the leaving of the scope, once: there it is the cleanup's

@@ -3,6 +3,7 @@
 #define CORAII_DETAIL_REGION_COMPLETION_HPP
 
 #include "coraii/detail/coroutine/awaited.hpp"
+#include "coraii/detail/coroutine/unique_function.hpp"
 #include "coraii/detail/coroutine/waiter.hpp"
 #include "coraii/detail/region/execute.hpp"
 
@@ -120,6 +121,15 @@ auto resume(registry& scopes, Handler handler) {
             dispatch_on(scopes, executor, std::move(handler));
         }
     };
+}
+
+/// Resumes `handler` when `event` is set. For cleanups, when there may be no memory left: it takes none to wait.
+template <class Handler>
+void resume_when_set(waiter& event, registry& scopes, Handler handler) {
+    auto go_on = resume(scopes, std::move(handler));
+    static_assert(unique_function<deliver>::fits<decltype(go_on)>, "a cleanup must not take memory to be waited for");
+    event.complete_with(std::move(go_on));
+    event.arm();
 }
 
 }  // namespace coraii::detail

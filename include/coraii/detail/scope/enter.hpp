@@ -5,7 +5,6 @@
 // How a scope is begun by those who use it, and how they wait for it.
 
 #include "coraii/detail/coroutine/suspend_until.hpp"
-#include "coraii/detail/coroutine/unique_function.hpp"
 #include "coraii/detail/coroutine/waiter.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/region/execute.hpp"
@@ -142,11 +141,7 @@ void wait_until_set_up(scope_core<Executor>& scope, const Executor& executor, as
 /// Calls `handler` when the cleanup is over.
 template <class Executor, class Handler>
 void wait_until_closed(scope_core<Executor>& scope, Handler handler) {
-    auto go_on = resume(scope.scopes(), std::move(handler));
-    static_assert(unique_function<deliver>::fits<decltype(go_on)>,
-                  "the use has ended: there may be no memory left to wait in");
-    scope.waiter_.complete_with(std::move(go_on));
-    scope.waiter_.arm();
+    resume_when_set(scope.waiter_, scope.scopes(), std::move(handler));
 }
 
 /// `co_await set_up(scope, executor, caller)`: setup on a thread of its own. Does not suspend if setup does not, and we are on

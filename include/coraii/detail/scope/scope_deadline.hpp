@@ -5,6 +5,7 @@
 #include "coraii/detail/coroutine/clock.hpp"
 #include "coraii/detail/coroutine/recycler.hpp"
 
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/config.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
@@ -68,6 +69,18 @@ private:
 
     boost::intrusive_ptr<wait> wait_;
 };
+
+/// In a cleanup, whose coroutine has `slot`: calls `f(type)` when its time is up. Gives the slot, to be cleared.
+template <class F>
+asio::cancellation_slot call_on_timeout(asio::cancellation_slot slot, F f) noexcept {
+    if (slot.is_connected()) {
+        try {
+            slot.assign(std::move(f));
+        } catch (...) {  // no memory: as where there is none for the timer
+        }
+    }
+    return slot;
+}
 
 /// False if what was cancelled has failed by itself.
 inline bool is_only_of_the_cancel(const std::exception_ptr& error) noexcept {

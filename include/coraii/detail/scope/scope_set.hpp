@@ -82,13 +82,7 @@ private:
             pump();
             return when_over_.is_set();
         };
-        const auto wait = [this](auto handler) {
-            auto go_on = resume(*registry_, std::move(handler));
-            static_assert(unique_function<deliver>::fits<decltype(go_on)>,
-                          "cleanups are due: there may be no memory left to wait in");
-            when_over_.complete_with(std::move(go_on));
-            when_over_.arm();
-        };
+        const auto wait = [this](auto handler) { resume_when_set(when_over_, *registry_, std::move(handler)); };
         return suspend_until{start, wait};
     }
 

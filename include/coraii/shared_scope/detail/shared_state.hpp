@@ -87,7 +87,7 @@ public:
         if (closed_) {
             throw_error(errc::scope_closed);
         }
-        const generation_ptr joined = current_ ? current_ : next_ ? next_ : nullptr;
+        const generation_ptr joined = current_ ? current_ : next_;
         ++users_;
         if (joined) {
             ++joined->users;
