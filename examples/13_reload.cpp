@@ -69,7 +69,8 @@ asio::awaitable<void> reload_on_sighup(shared_config& configs) {
 }
 
 asio::awaitable<void> clients(shared_config& configs) {
-    const auto after_reload = [&](int version, std::string name, std::chrono::milliseconds time) -> asio::awaitable<void> {
+    const auto after_reload = [&](int version, std::string name,
+                                  std::chrono::milliseconds time) -> asio::awaitable<void> {
         co_await wait(version * 50ms - 50ms);
         file_version = version;
         std::raise(SIGHUP);  // in place of the operator

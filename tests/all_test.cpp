@@ -111,9 +111,13 @@ struct world {
     }
 };
 
-bool has(const events& log, const std::string& event) { return std::find(log.begin(), log.end(), event) != log.end(); }
+bool has(const events& log, const std::string& event) {
+    return std::find(log.begin(), log.end(), event) != log.end();
+}
 
-awaitable<void> turn_of(std::chrono::steady_clock::duration d) { co_await delay(d); }
+awaitable<void> turn_of(std::chrono::steady_clock::duration d) {
+    co_await delay(d);
+}
 
 }  // namespace
 
@@ -121,16 +125,15 @@ TEST_CASE("G29: all sets up at the same time, gives references, and cleans at th
     world w;
     w.run([&]() -> awaitable<void> {
         auto scope = all(w.open("a", {3s, 1s}), w.nothing("b"), w.open("c", {2s, 2s}));
-        static_assert(
-            std::is_same_v<decltype(scope), coraii::async_scope<std::tuple<std::string&, std::string&>>>);
+        static_assert(std::is_same_v<decltype(scope), coraii::async_scope<std::tuple<std::string&, std::string&>>>);
         auto held = co_await std::move(scope);
         auto& [a, c] = *held;
         w.log.push_back(a + c);
         co_await held.close();
     });
     CHECK(what(w.error) == "no error");
-    CHECK(w.log == events{"b open", "c open", "a open", "ac", "c completed", "b clean", "a completed", "a clean", "c clean",
-                          "left"});
+    CHECK(w.log == events{"b open", "c open", "a open", "ac", "c completed", "b clean", "a completed", "a clean",
+                          "c clean", "left"});
     CHECK(w.after == 5s);
 }
 
@@ -171,7 +174,8 @@ TEST_CASE("G29: in every way to use a scope", "[all]") {
     CHECK(has(w.log, way == 0 ? "a abandoned" : "a completed"));
 }
 
-TEST_CASE("G29: if a setup fails the others are cancelled, what was opened is cleaned, and then its error is thrown", "[all]") {
+TEST_CASE("G29: if a setup fails the others are cancelled, what was opened is cleaned, and then its error is thrown",
+          "[all]") {
     world w;
     w.run([&]() -> awaitable<void> {
         auto held = co_await all(w.open("a", {1s, 3s}), w.open("b", {1h}), w.open("c", {2s, 0s, true}));
@@ -187,8 +191,7 @@ TEST_CASE("G29: a resource that comes although its setup was cancelled is cleane
     const auto stubborn = [&]() -> coraii::async_scope<int> {
         try {
             co_await delay(1h);
-        } catch (const boost::system::system_error&) {
-        }
+        } catch (const boost::system::system_error&) {}
         int n = 1;
         const coraii::exit_status why = co_yield n;
         w.log.push_back(test::to_string(why.reason()));
@@ -216,8 +219,8 @@ TEST_CASE("G29, G7: a cancel during setup reaches all setups; what was opened is
             co_await (one() || turn_of(2s));
         }
     });
-    CHECK(w.log == events{"a open", "b cancelled", "c cancelled", "a cancelled: Operation canceled [system:125]", "a clean",
-                          "left"});
+    CHECK(w.log == events{"a open", "b cancelled", "c cancelled", "a cancelled: Operation canceled [system:125]",
+                          "a clean", "left"});
     CHECK(w.after == 2s);
     CHECK(code(w.error) == (from_timeout ? make_error_code(coraii::errc::setup_timeout) : boost::system::error_code{}));
 }
@@ -225,7 +228,8 @@ TEST_CASE("G29, G7: a cancel during setup reaches all setups; what was opened is
 TEST_CASE("G29: the first error of a cleanup is thrown, the others are reported", "[all]") {
     world w;
     w.run([&]() -> awaitable<void> {
-        auto held = co_await all(w.open("a", {0s, 2s, false, true}), w.open("b", {0s, 1s, false, true}), w.open("c", {0s, 3s}));
+        auto held =
+            co_await all(w.open("a", {0s, 2s, false, true}), w.open("b", {0s, 1s, false, true}), w.open("c", {0s, 3s}));
         co_await held.close();
     });
     CHECK(what(w.error) == "cleanup of b");

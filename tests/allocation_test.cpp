@@ -88,7 +88,8 @@ TEST_CASE("G21: in the steady state, with allocates nothing", "[allocation]") {
           }) == 0);
 }
 
-TEST_CASE("G21: in the steady state, a child of a task group allocates nothing, nor do several scopes at once", "[allocation]") {
+TEST_CASE("G21: in the steady state, a child of a task group allocates nothing, nor do several scopes at once",
+          "[allocation]") {
     const auto s = GENERATE(slot::none, slot::connected);
     CAPTURE(s);
     CHECK(allocations_a_thousand_rounds(s, [] {

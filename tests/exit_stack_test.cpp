@@ -301,8 +301,9 @@ TEST_CASE("G13: a stack on a strand that is older than the first scope dies with
     CHECK(log == events{"setup a", "cleanup a abandoned"});  // and AddressSanitizer, that nothing is left
 }
 
-TEST_CASE("G3, G6: a stack that is closed off its executor, while a scope of it is being set up there, waits for the cleanup",
-          "[exit_stack][threads]") {
+TEST_CASE(
+    "G3, G6: a stack that is closed off its executor, while a scope of it is being set up there, waits for the cleanup",
+    "[exit_stack][threads]") {
     asio::thread_pool pool{2};
     for (int round = 0; round < 2'000; ++round) {
         std::atomic<bool> cleaned = false;

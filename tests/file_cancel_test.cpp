@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "coraii/detail/workers/worker_pool.hpp"
 #include "support/files.hpp"
 #include "support/scenario.hpp"
-
-#include "coraii/detail/workers/worker_pool.hpp"
 
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/buffer.hpp>

@@ -44,8 +44,7 @@ using coraii::testing::clock;
 awaitable<void> ignore_cancel() {
     try {
         co_await delay(1h);
-    } catch (const boost::system::system_error&) {
-    }
+    } catch (const boost::system::system_error&) {}
     co_await asio::this_coro::reset_cancellation_state();
 }
 
@@ -187,8 +186,7 @@ TEST_CASE("G28: a setup that fails by itself is not taken for one that was only 
     const auto scope = [&]() -> coraii::async_scope<int> {
         try {
             co_await delay(late ? 1h : 1s);
-        } catch (const boost::system::system_error&) {
-        }
+        } catch (const boost::system::system_error&) {}
         throw std::runtime_error("refused");
         co_yield 7;
     };
@@ -363,7 +361,8 @@ TEST_CASE("G28, G13: the context dies while a setup runs against time, and while
     };
     {
         asio::io_context context;
-        asio::co_spawn(context, use(way::guard, scope().setup_timeout(late ? 1ms : 1h), log), [](std::exception_ptr) {});
+        asio::co_spawn(context, use(way::guard, scope().setup_timeout(late ? 1ms : 1h), log),
+                       [](std::exception_ptr) {});
         context.run_for(50ms);
     }
     CHECK(log == (late ? events{"cleanup"} : events{}));

@@ -78,7 +78,8 @@ struct source {
             co_await asio::this_coro::reset_cancellation_state();
             co_await delay(cleanup);
         }
-        log.push_back("clean " + std::to_string(n) + (why.ok() ? "" : std::string{" "} + test::to_string(why.reason())));
+        log.push_back("clean " + std::to_string(n) +
+                      (why.ok() ? "" : std::string{" "} + test::to_string(why.reason())));
         if (cleanup_throws) {
             throw std::runtime_error("cleanup " + std::to_string(n));
         }
@@ -103,9 +104,9 @@ awaitable<void> use(source& s, shared& from, std::string name, std::chrono::stea
     if (error) {
         const auto ec = code(error);
         s.log.push_back(name + ": " +
-                        (ec == coraii::errc::scope_closed            ? "closed"
+                        (ec == coraii::errc::scope_closed       ? "closed"
                          : ec == asio::error::operation_aborted ? "cancelled"
-                                                                 : what(error)));
+                                                                : what(error)));
     }
 }
 
@@ -117,12 +118,14 @@ awaitable<void> later(std::chrono::steady_clock::duration d, awaitable<void> the
 void run(const std::function<awaitable<void>(asio::any_io_executor)>& work) {
     const bool slot = GENERATE(false, true);
     CAPTURE(slot);
-    coraii::testing::run([&]() -> awaitable<void> { co_await work(co_await asio::this_coro::executor); }, {.slot = slot});
+    coraii::testing::run([&]() -> awaitable<void> { co_await work(co_await asio::this_coro::executor); },
+                         {.slot = slot});
 }
 
 }  // namespace
 
-TEST_CASE("G31: one setup however many ask at once; the last to leave has it cleaned, and does not wait", "[shared_scope]") {
+TEST_CASE("G31: one setup however many ask at once; the last to leave has it cleaned, and does not wait",
+          "[shared_scope]") {
     source s;
     run([&](asio::any_io_executor executor) -> awaitable<void> {
         s = source{};
@@ -136,8 +139,8 @@ TEST_CASE("G31: one setup however many ask at once; the last to leave has it cle
         co_await use(s, from, "d", 0s);
         CHECK(from.stats().generation == 2);
     });
-    CHECK(s.log == events{"setup 1", "a uses 1", "b uses 1", "c uses 1", "c left", "a left", "b left", "all left", "clean 1",
-                          "setup 2", "d uses 2", "d left", "clean 2"});
+    CHECK(s.log == events{"setup 1", "a uses 1", "b uses 1", "c uses 1", "c left", "a left", "b left", "all left",
+                          "clean 1", "setup 2", "d uses 2", "d left", "clean 2"});
 }
 
 TEST_CASE("G31: if the setup fails, those who waited get that error, and the next one tries anew", "[shared_scope]") {
@@ -211,7 +214,8 @@ TEST_CASE("G31: who comes while a setup is being cancelled does not get that can
     }
 }
 
-TEST_CASE("G31: reload: who comes then uses the new one; the old one is cleaned when its last user has left", "[shared_scope]") {
+TEST_CASE("G31: reload: who comes then uses the new one; the old one is cleaned when its last user has left",
+          "[shared_scope]") {
     source s;
     run([&](asio::any_io_executor executor) -> awaitable<void> {
         s = source{};
@@ -227,8 +231,8 @@ TEST_CASE("G31: reload: who comes then uses the new one; the old one is cleaned 
         co_await (use(s, from, "a", 5s) && reloads() && later(2500ms, use(s, from, "old still", 0s)));
         co_await from.close();
     });
-    CHECK(s.log == events{"setup 1", "a uses 1", "setup 2", "old still uses 1", "old still left", "reloaded", "b uses 2", "a left",
-                          "clean 1", "b left", "clean 2"});
+    CHECK(s.log == events{"setup 1", "a uses 1", "setup 2", "old still uses 1", "old still left", "reloaded",
+                          "b uses 2", "a left", "clean 1", "b left", "clean 2"});
 }
 
 TEST_CASE("G31: a reload whose setup fails leaves the old one in place, and throws", "[shared_scope]") {
@@ -250,8 +254,7 @@ TEST_CASE("G31: a reload whose setup fails leaves the old one in place, and thro
         co_await (use(s, from, "a", 10s) && reloads());
         co_await from.close();
     });
-    CHECK(s.log ==
-          events{"setup 1", "a uses 1", "setup 2", "setup 2", "b uses 1", "b left", "a left", "clean 1"});
+    CHECK(s.log == events{"setup 1", "a uses 1", "setup 2", "setup 2", "b uses 1", "b left", "a left", "clean 1"});
 }
 
 TEST_CASE("G31: the new one stays for who comes, while anybody uses an old one", "[shared_scope]") {
@@ -329,8 +332,8 @@ TEST_CASE("G31: it lingers for who comes again; close ends that at once", "[shar
         CHECK(coraii::testing::clock::now() - before == 1s);  // the cleanup
         CHECK(before - begin == 26s);
     });
-    CHECK(s.log == events{"setup 1", "a uses 1", "a left", "b uses 1", "b left", "clean 1", "setup 2", "c uses 2", "c left",
-                          "closes", "clean 2"});
+    CHECK(s.log == events{"setup 1", "a uses 1", "a left", "b uses 1", "b left", "clean 1", "setup 2", "c uses 2",
+                          "c left", "closes", "clean 2"});
 }
 
 TEST_CASE("G31: close refuses who comes, and waits for those who are there, and for the cleanup", "[shared_scope]") {
@@ -364,14 +367,16 @@ TEST_CASE("G31: a close that is cancelled stops waiting, and it stays closed", "
     CHECK(s.log == events{"setup 1", "a uses 1", "gave up", "b: closed", "a left", "clean 1"});
 }
 
-TEST_CASE("G31: the resource is told completed whatever its users do; an error of its cleanup is reported", "[shared_scope]") {
+TEST_CASE("G31: the resource is told completed whatever its users do; an error of its cleanup is reported",
+          "[shared_scope]") {
     source s;
     s.cleanup_throws = true;
     coraii::testing::run([&]() -> awaitable<void> {
         const auto executor = co_await asio::this_coro::executor;
-        coraii::on_cleanup_error(asio::query(executor, asio::execution::context), [&](const coraii::cleanup_failure& f) {
-            s.log.push_back("reported: " + what(f.error) + " of " + std::string{f.name});
-        });
+        coraii::on_cleanup_error(asio::query(executor, asio::execution::context),
+                                 [&](const coraii::cleanup_failure& f) {
+                                     s.log.push_back("reported: " + what(f.error) + " of " + std::string{f.name});
+                                 });
         shared from{executor, [&] { return s.open().named("config"); }};
         { auto dropped = co_await from.use(); }
         co_await from.close();
@@ -460,7 +465,8 @@ TEST_CASE("G31: with another Executor, and options that make no sense", "[shared
     test::finish(context);
     CHECK(used == 7);
     CHECK_THROWS_AS((shared{context.get_executor(), nullptr}), std::invalid_argument);
-    CHECK_THROWS_AS((shared{context.get_executor(), [] { return source{}.open(); }, {.linger = -1s}}), std::invalid_argument);
+    CHECK_THROWS_AS((shared{context.get_executor(), [] { return source{}.open(); }, {.linger = -1s}}),
+                    std::invalid_argument);
 }
 
 TEST_CASE("G31, G13: the context dies while it is set up, used, lingers and is closed", "[shared_scope]") {
@@ -473,7 +479,8 @@ TEST_CASE("G31, G13: the context dies while it is set up, used, lingers and is c
         asio::io_context context;
         from.emplace(context.get_executor(), s.factory(), coraii::shared_options{.linger = 1h});
         asio::co_spawn(
-            context, [&]() -> awaitable<void> { co_await use(s, *from, "a", where == 1 ? 1h : 0s); }, [](std::exception_ptr) {});
+            context, [&]() -> awaitable<void> { co_await use(s, *from, "a", where == 1 ? 1h : 0s); },
+            [](std::exception_ptr) {});
         if (where == 3) {
             asio::co_spawn(context, from->close(), [](std::exception_ptr) {});
         }

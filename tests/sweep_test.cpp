@@ -544,7 +544,9 @@ TEST_CASE("sweep: tasks", "[sweep]") {
             auto shared = std::make_shared<probe>(std::move(p));
             co_await point("before it");
             shared->set_up_now();
-            auto clean_up = [shared]() -> awaitable<void> { co_await shared->clean_up(); };  // named: see README of g++ 12
+            auto clean_up = [shared]() -> awaitable<void> {
+                co_await shared->clean_up();
+            };  // named: see README of g++ 12
             co_await coraii::defer(std::move(clean_up));
             co_await coraii::enter(yielded("a", waits::always));
             co_await body();

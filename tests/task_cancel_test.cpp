@@ -91,7 +91,8 @@ TEST_CASE("G27, G8, G9: a cancel of the body is the body's, and reaches no clean
     context.run_for(10ms);
     t.cancel();
     context.run_for(10ms);
-    CHECK(log == events{"setup a", "setup b", "body aborted", "cleanup b cancelled", "cleaned b", "cleanup a cancelled"});
+    CHECK(log ==
+          events{"setup a", "setup b", "body aborted", "cleanup b cancelled", "cleaned b", "cleanup a cancelled"});
     t.cancel();  // during the cleanup
     context.run_for(10ms);
     CHECK_FALSE(t.finished());
@@ -259,8 +260,8 @@ TEST_CASE("G27, G2: a task that loses a race is clean when the race is over", "[
         log.push_back("over");
     };
     run(work());
-    CHECK(log == events{"setup a", "setup b", "cleanup b cancelled", "cleaned b", "cleanup a cancelled", "cleaned a",
-                        "over"});
+    CHECK(log ==
+          events{"setup a", "setup b", "cleanup b cancelled", "cleaned b", "cleanup a cancelled", "cleaned a", "over"});
 }
 
 TEST_CASE("G27, G11: a cleanup_timeout in a task is the task's error, and the others are told", "[task][cancel]") {

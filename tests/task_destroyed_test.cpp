@@ -77,8 +77,7 @@ coraii::task<> destroyed_at(at where, events& log, wait_function wait) {
     const says_when_destroyed local{&log, "~local"};
     co_await coraii::enter(scope(log, "a"));
     co_await coraii::enter(scope(log, "b"));
-    co_await coraii::enter(
-        scope(log, "c", where == at::setup ? wait : nullptr, where == at::cleanup ? wait : nullptr));
+    co_await coraii::enter(scope(log, "c", where == at::setup ? wait : nullptr, where == at::cleanup ? wait : nullptr));
     if (where == at::body) {
         co_await wait();
     }

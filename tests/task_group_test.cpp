@@ -78,7 +78,8 @@ struct group_run {
             const auto begin = coraii::testing::clock::now();
             auto& context = asio::query(co_await asio::this_coro::executor, asio::execution::context);
             coraii::on_cleanup_error(context, [this](const coraii::cleanup_failure& f) {
-                log.push_back("reported: " + what(f.error) + (f.suppressed_by ? ", after " + what(f.suppressed_by) : ""));
+                log.push_back("reported: " + what(f.error) +
+                              (f.suppressed_by ? ", after " + what(f.suppressed_by) : ""));
             });
             auto scope = open_task_group(options);
             if (with_options) {
@@ -122,8 +123,7 @@ TEST_CASE("G30: left in another way, it cancels them and waits", "[task_group]")
         group.spawn([&]() -> awaitable<void> {
             try {
                 co_await r.child("a", 1h);
-            } catch (const boost::system::system_error&) {
-            }
+            } catch (const boost::system::system_error&) {}
             co_await asio::this_coro::reset_cancellation_state();
             co_await delay(3s);
             r.log.push_back(is_closed(group) ? "closed" : "open");
@@ -136,7 +136,8 @@ TEST_CASE("G30: left in another way, it cancels them and waits", "[task_group]")
     CHECK(r.after == 4s);
 }
 
-TEST_CASE("G30: a child that fails cancels its siblings, not the body; leaving throws its error, once", "[task_group]") {
+TEST_CASE("G30: a child that fails cancels its siblings, not the body; leaving throws its error, once",
+          "[task_group]") {
     group_run r;
     r.run([&](task_group& group) -> awaitable<void> {
         group.spawn([&] { return r.child("a", 1h); });
@@ -159,8 +160,7 @@ TEST_CASE("G30: join throws it instead, when all have ended, and leaving does no
         group.spawn([&]() -> awaitable<void> {
             try {
                 co_await r.child("a", 1h);
-            } catch (const boost::system::system_error&) {
-            }
+            } catch (const boost::system::system_error&) {}
             throw std::runtime_error("a, cancelled");
         });
         group.spawn([&] { return r.child("b", 1s, true); });
@@ -171,8 +171,7 @@ TEST_CASE("G30: join throws it instead, when all have ended, and leaving does no
         r.log.push_back(is_closed(group) ? "closed" : "open");
     });
     CHECK(what(r.error) == "no error");
-    CHECK(r.log ==
-          events{"b throws", "a cancelled", "reported: a, cancelled, after b", "joined: b", "closed", "left"});
+    CHECK(r.log == events{"b throws", "a cancelled", "reported: a, cancelled, after b", "joined: b", "closed", "left"});
 }
 
 TEST_CASE("G30: if the body throws too, the child's error is reported", "[task_group]") {
@@ -211,15 +210,15 @@ TEST_CASE("G30: join can be used again, and children spawned in between", "[task
     CHECK(r.log == events{"a ends", "joined", "b ends", "left"});
 }
 
-TEST_CASE("G30, G9: a cancel ends the body's join; leaving cancels the children, and is not reached itself", "[task_group]") {
+TEST_CASE("G30, G9: a cancel ends the body's join; leaving cancels the children, and is not reached itself",
+          "[task_group]") {
     group_run r;
     const auto server = [&]() -> awaitable<void> {
         co_await coraii::with(open_task_group(), [&](task_group& group) -> awaitable<void> {
             group.spawn([&]() -> awaitable<void> {
                 try {
                     co_await r.child("session", 1h);
-                } catch (const boost::system::system_error&) {
-                }
+                } catch (const boost::system::system_error&) {}
                 co_await asio::this_coro::reset_cancellation_state();
                 co_await delay(3s);
                 r.log.push_back("goodbye");
@@ -257,8 +256,7 @@ TEST_CASE("G30, G11: when the cleanup_timeout fires the children are cancelled a
             group.spawn([&, fails]() -> awaitable<void> {
                 try {
                     co_await r.child("a", 1h);
-                } catch (const boost::system::system_error&) {
-                }
+                } catch (const boost::system::system_error&) {}
                 co_await asio::this_coro::reset_cancellation_state();
                 co_await delay(1s);
                 r.log.push_back(is_closed(group) ? "closed" : "open");
@@ -303,8 +301,7 @@ TEST_CASE("G30: each type of a cancel reaches a child as it is", "[task_group]")
             co_await asio::this_coro::throw_if_cancelled(false);
             try {
                 co_await delay(1h);
-            } catch (const boost::system::system_error&) {
-            }
+            } catch (const boost::system::system_error&) {}
             seen = (co_await asio::this_coro::cancellation_state).cancelled();
         });
         co_await delay(1s);
@@ -481,8 +478,7 @@ TEST_CASE("G30, G10: a cancel of the caller is not lost in a group that cancels 
             group.spawn([]() -> awaitable<void> {
                 try {
                     co_await delay(1h);
-                } catch (const boost::system::system_error&) {
-                }
+                } catch (const boost::system::system_error&) {}
                 co_await asio::this_coro::reset_cancellation_state();
                 co_await delay(2s);
             });
@@ -509,8 +505,7 @@ TEST_CASE("G30: an error that a child throws because it was cancelled is not los
             group.spawn([]() -> awaitable<void> {
                 try {
                     co_await delay(1h);
-                } catch (const boost::system::system_error&) {
-                }
+                } catch (const boost::system::system_error&) {}
                 throw std::runtime_error("while it was cancelled");
             });
             co_await group.join();
@@ -527,17 +522,18 @@ TEST_CASE("G30, G13: the context dies with children, with a join, and while the 
         asio::io_context context;
         const auto child = [](std::shared_ptr<int>) -> awaitable<void> { co_await test::forever(); };
         const auto work = [&, where]() -> awaitable<void> {
-            co_await coraii::with(open_task_group({.max_running = 1}), [&, where](task_group& group) -> awaitable<void> {
-                // Named: g++ 12 destroys a closure that is a temporary of a co_await expression twice.
-                auto another = [=] { return child(counted); };
-                group.spawn(another);
-                switch (where) {
-                    case 0: co_await test::forever(); break;
-                    case 1: co_await group.join(); break;
-                    case 2: co_await group.spawn_when_free(std::move(another)); break;
-                    case 3: break;
-                }
-            });
+            co_await coraii::with(open_task_group({.max_running = 1}),
+                                  [&, where](task_group& group) -> awaitable<void> {
+                                      // Named: g++ 12 destroys a closure that is a temporary of a co_await expression twice.
+                                      auto another = [=] { return child(counted); };
+                                      group.spawn(another);
+                                      switch (where) {
+                                          case 0: co_await test::forever(); break;
+                                          case 1: co_await group.join(); break;
+                                          case 2: co_await group.spawn_when_free(std::move(another)); break;
+                                          case 3: break;
+                                      }
+                                  });
         };
         asio::co_spawn(context, work(), [kept = counted](std::exception_ptr) {});
         context.run_for(10ms);

@@ -212,7 +212,7 @@ TEST_CASE("G27: a scope of void gives nothing, and a deferred function that thro
     };
     const auto work = [&]() -> coraii::task<> {
         static_assert(std::is_void_v<decltype(coraii::detail::enter_in_task<void, asio::any_io_executor>{
-            scope(), std::source_location::current()}
+                          scope(), std::source_location::current()}
                                                   .await_in_task(std::declval<coraii::task<>::promise_type&>())
                                                   .await_resume())>);
         co_await coraii::enter(scope());
@@ -347,9 +347,7 @@ TEST_CASE("G27: wherever a callable returns an awaitable, one that returns a tas
         co_await coraii::enter(make(form::pair, log, "in setup"));
         co_return 1;
     };
-    const auto close = [&](int&) -> coraii::task<> {
-        co_await coraii::enter(make(form::pair, log, "in cleanup"));
-    };
+    const auto close = [&](int&) -> coraii::task<> { co_await coraii::enter(make(form::pair, log, "in cleanup")); };
     class object {
     public:
         coraii::task<int> enter() { co_return 2; }
@@ -417,7 +415,8 @@ TEST_CASE("G27: tasks nest, and each leaves its scopes when it ends", "[task]") 
                         "cleanup second completed", "cleaned second", "cleanup outer completed", "cleaned outer"});
 }
 
-TEST_CASE("G27, G26: in a region, a task and the guards dropped in it are clean when the region ends", "[task][joined]") {
+TEST_CASE("G27, G26: in a region, a task and the guards dropped in it are clean when the region ends",
+          "[task][joined]") {
     const auto s = GENERATE(slot::none, slot::connected);
     events log;
     const auto work = [&]() -> awaitable<void> {

@@ -145,8 +145,7 @@ TEST_CASE("G29: with spreads a tuple of references, to the body and to a callabl
         CHECK(n == 1);
     };
     run(work(), s);
-    CHECK(log ==
-          events{"setup two1", "cleanup two1 completed", "cleaned two1", "cleanup two 2", "cleanup two 1"});
+    CHECK(log == events{"setup two1", "cleanup two1 completed", "cleaned two1", "cleanup two 2", "cleanup two 1"});
 }
 
 TEST_CASE("G25: with, a scope that holds the one before it", "[with]") {

@@ -2,10 +2,9 @@
 #ifndef CORAII_ALL_HPP
 #define CORAII_ALL_HPP
 
-#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 #include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/detail/scope/scope_deadline.hpp"
@@ -186,7 +185,8 @@ template <class T, class Executor>
         unstarted.push_back(detail::scope_access::take(scope));
     }
     detail::vector_resources<T> resources{scopes.size()};
-    auto scope = detail::scope_of_all<detail::all_resources<T>, Executor>(at_once, std::move(unstarted), std::move(resources));
+    auto scope =
+        detail::scope_of_all<detail::all_resources<T>, Executor>(at_once, std::move(unstarted), std::move(resources));
     detail::scope_access::made_at(scope, where);
     return scope;
 }

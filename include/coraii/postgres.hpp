@@ -93,7 +93,7 @@ private:
 ///   `options::connect_timeout`.
 /// Effects of the cleanup: says goodbye and closes the socket, without waiting; the server rolls back what is open.
 [[nodiscard]] CORAII_DECL async_scope<connection> connect(std::string conninfo, options options = {},
-                                                         std::source_location where = std::source_location::current());
+                                                          std::source_location where = std::source_location::current());
 
 }  // namespace coraii::postgres
 

@@ -2,10 +2,9 @@
 #ifndef CORAII_SHARED_SCOPE_HPP
 #define CORAII_SHARED_SCOPE_HPP
 
-#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 #include "coraii/detail/region/listed_wait.hpp"
 #include "coraii/error.hpp"
 #include "coraii/shared_scope/detail/shared_state.hpp"
@@ -45,7 +44,8 @@ namespace detail {
 template <class T, class Executor>
 class shared_user {
 public:
-    shared_user(shared_ptr_to<T, Executor> state, boost::intrusive_ptr<shared_generation<Executor>> joined, bool is_user) noexcept
+    shared_user(shared_ptr_to<T, Executor> state, boost::intrusive_ptr<shared_generation<Executor>> joined,
+                bool is_user) noexcept
         : state_{std::move(state)}, joined_{std::move(joined)}, is_user_{is_user} {}
     shared_user(const shared_user&) = delete;
     shared_user& operator=(const shared_user&) = delete;
@@ -60,9 +60,8 @@ private:
 /// Waits for the end of its setup.
 template <class T, class Executor>
 asio::awaitable<bool, Executor> setup_over(shared_state<T, Executor>& state, shared_generation<Executor>& joined) {
-    return wait_until<Executor>(own_frame{}, state.mutex_, state.changes_, [&joined] {
-        return joined.now != shared_generation<Executor>::phase::setting_up;
-    });
+    return wait_until<Executor>(own_frame{}, state.mutex_, state.changes_,
+                                [&joined] { return joined.now != shared_generation<Executor>::phase::setting_up; });
 }
 
 /// The setup of `joined` is over: false if it was cancelled before we came. Errors: its own.

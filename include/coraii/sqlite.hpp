@@ -89,7 +89,7 @@ private:
 ///   `sql_errc::busy` if it stays locked.
 /// Effects of the cleanup: closes it on a worker; an open transaction is rolled back. In a dying context, on the spot.
 [[nodiscard]] CORAII_DECL async_scope<connection> connect(std::string path, options options = {},
-                                                         std::source_location where = std::source_location::current());
+                                                          std::source_location where = std::source_location::current());
 
 }  // namespace coraii::sqlite
 

@@ -2,11 +2,10 @@
 #ifndef CORAII_TASK_HPP
 #define CORAII_TASK_HPP
 
-#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 #include "coraii/detail/scope/task_scopes.hpp"
 #include "coraii/exit_stack.hpp"
 #include "coraii/exit_status.hpp"
@@ -96,9 +95,10 @@ struct many_scopes {
 
     static void note(std::size_t count, const std::source_location& where) noexcept {
         if (count > most.load(std::memory_order_relaxed) && named_line.exchange(where.line()) != where.line()) {
-            std::fprintf(stderr,
-                         "coraii: %s:%u: a task has more than %zu scopes, and keeps them until it ends (coraii::enter)\n",
-                         where.file_name(), static_cast<unsigned>(where.line()), count - 1);
+            std::fprintf(
+                stderr,
+                "coraii: %s:%u: a task has more than %zu scopes, and keeps them until it ends (coraii::enter)\n",
+                where.file_name(), static_cast<unsigned>(where.line()), count - 1);
         }
     }
 };

@@ -2,11 +2,10 @@
 #ifndef CORAII_TASK_GROUP_HPP
 #define CORAII_TASK_GROUP_HPP
 
-#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/region/listed_wait.hpp"
@@ -64,7 +63,8 @@ asio::awaitable<void, Executor> join_group(own_frame, group_ptr<Executor> group)
 template <class Executor, class F>
 asio::awaitable<void, Executor> spawn_when_room(own_frame, group_ptr<Executor> group, F child) {
     while (!spawn_child<Executor, F>(group, child, true)) {
-        auto room = wait_until<Executor>(own_frame{}, group->mutex_, group->for_room_, [&] { return group->has_room(); });
+        auto room =
+            wait_until<Executor>(own_frame{}, group->mutex_, group->for_room_, [&] { return group->has_room(); });
         co_await std::move(room);
     }
 }
@@ -72,10 +72,9 @@ asio::awaitable<void, Executor> spawn_when_room(own_frame, group_ptr<Executor> g
 /// `co_await leave_group(group, why)`: waits for the children. Takes no memory: it is part of a cleanup.
 template <class Executor>
 auto leave_group(group_state<Executor>& group, const exit_status& why) {
-    return suspend_until{[&group, completed = why.ok()] { return group.leave(completed) || group.none_left_.is_set(); },
-                         [&group](auto handler) {
-                             resume_when_set(group.none_left_, group.scopes(), std::move(handler));
-                         }};
+    return suspend_until{
+        [&group, completed = why.ok()] { return group.leave(completed) || group.none_left_.is_set(); },
+        [&group](auto handler) { resume_when_set(group.none_left_, group.scopes(), std::move(handler)); }};
 }
 
 template <class Executor>
@@ -165,7 +164,9 @@ public:
     /// Preconditions: not awaited by a child, which would wait for itself.
     /// Cancellation: of the waiting only, of any type.
     /// Errors: the first of a child, when all have ended.
-    [[nodiscard]] asio::awaitable<void, Executor> join() { return detail::join_group<Executor>(detail::own_frame{}, state_); }
+    [[nodiscard]] asio::awaitable<void, Executor> join() {
+        return detail::join_group<Executor>(detail::own_frame{}, state_);
+    }
 
     /// Cancels the children that run now, those that have not begun yet among them. It is not remembered: others can be spawned.
     void cancel(asio::cancellation_type_t type = asio::cancellation_type::terminal) { state_->cancel(type); }
@@ -183,9 +184,10 @@ private:
 
     template <class F>
     static constexpr void check() {
-        static_assert(detail::child_fits<F, Executor>,
-                      "coraii::task_group: a child must be callable without arguments and return asio::awaitable<void>, or be an "
-                      "asio::awaitable<void>, of the group's Executor");
+        static_assert(
+            detail::child_fits<F, Executor>,
+            "coraii::task_group: a child must be callable without arguments and return asio::awaitable<void>, or be an "
+            "asio::awaitable<void>, of the group's Executor");
     }
 
     const detail::group_ptr<Executor> state_;

@@ -18,10 +18,11 @@ asio::awaitable<void> write_and_read(std::string& read) {
         read = co_await read_it(f.path().string());
     });
 #ifdef CORAII_TEST_SQLITE
-    co_await coraii::with(coraii::sqlite::connect(":memory:"), [&](coraii::sqlite::connection& c) -> asio::awaitable<void> {
-        const coraii::sql_rows rows = co_await c.execute("select $1 || '!'", read);
-        read = rows[0][0].as<std::string>();
-    });
+    co_await coraii::with(coraii::sqlite::connect(":memory:"),
+                          [&](coraii::sqlite::connection& c) -> asio::awaitable<void> {
+                              const coraii::sql_rows rows = co_await c.execute("select $1 || '!'", read);
+                              read = rows[0][0].as<std::string>();
+                          });
 #else
     read += '!';
 #endif

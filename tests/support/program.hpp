@@ -71,10 +71,10 @@ enum class action : std::uint8_t {
 };
 
 inline const char* to_string(action what) {
-    static constexpr std::array names{
-        "step",  "block",   "try", "with",  "try_with",  "by hand",     "variable",      "assign", "move",  "close",
-        "reset", "release", "use", "stack", "own stack", "moved stack", "dropped stack", "task",
-        "moved task", "enter", "joined"};
+    static constexpr std::array names{"step",       "block",  "try",       "with",        "try_with",      "by hand",
+                                      "variable",   "assign", "move",      "close",       "reset",         "release",
+                                      "use",        "stack",  "own stack", "moved stack", "dropped stack", "task",
+                                      "moved task", "enter",  "joined"};
     return names[static_cast<std::size_t>(what)];
 }
 
@@ -164,11 +164,10 @@ private:
         using enum action;
         // Those that make something for others to work on come more often.
         static constexpr auto often = std::to_array<action>(
-            {step, with,     try_with, variable, by_hand,       stack,     enter,       try_catch, assign,
-             move, close,    reset,    release,  use,           own_stack, moved_stack, block,     step,
-             with, variable, enter,    assign,   move,          with,      try_catch,   variable,  move,
-             move, assign,   block,    move,     dropped_stack, joined,    joined,      joined,
-             task, task,     task,     moved_task});
+            {step,  with,          try_with, variable, by_hand,   stack,       enter, try_catch, assign,    move,
+             close, reset,         release,  use,      own_stack, moved_stack, block, step,      with,      variable,
+             enter, assign,        move,     with,     try_catch, variable,    move,  move,      assign,    block,
+             move,  dropped_stack, joined,   joined,   joined,    task,        task,  task,      moved_task});
         if (around.stack_above && from_.below(2) == 1) {
             return enter;
         }

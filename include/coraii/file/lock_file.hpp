@@ -47,8 +47,8 @@ private:
 /// Errors: `boost::system::system_error` with the errno of open(2) or flock(2), and the path: EACCES, EISDIR, EROFS,
 ///   ENOLCK and others. The file must be writable for us.
 /// Lifetime: in a dying context it is released on the spot. On NFS, flock(2) is between hosts on Linux, elsewhere not.
-[[nodiscard]] CORAII_DECL async_scope<file_lock> lock_file(std::filesystem::path path,
-                                                           std::source_location where = std::source_location::current());
+[[nodiscard]] CORAII_DECL async_scope<file_lock> lock_file(
+    std::filesystem::path path, std::source_location where = std::source_location::current());
 
 }  // namespace coraii
 

@@ -53,9 +53,8 @@ struct pg_connections {
     }
 
     static asio::awaitable<sql_rows> execute(connection& c, sql_query query) {
-        return with(pg_exchange(c.link_), [&c, q = std::move(query)] {
-            return c.statements_->run(own_frame{}, q, nullptr, c.fetch_size_);
-        });
+        return with(pg_exchange(c.link_),
+                    [&c, q = std::move(query)] { return c.statements_->run(own_frame{}, q, nullptr, c.fetch_size_); });
     }
 
     static asio::awaitable<void> stream(connection& c, sql_query query, sql_row_sink sink) {
@@ -81,7 +80,8 @@ struct pg_connections {
         std::string tag;
         std::exception_ptr error;
         try {
-            tag = co_await with(pg_exchange(c.link_), [&c] { return c.statements_->run_script(own_frame{}, "COMMIT"); });
+            tag =
+                co_await with(pg_exchange(c.link_), [&c] { return c.statements_->run_script(own_frame{}, "COMMIT"); });
         } catch (...) { error = std::current_exception(); }
         if (error) {
             throw_commit_error(*c.link_, error);
@@ -114,7 +114,6 @@ private:
 }  // namespace coraii::detail
 
 namespace coraii::postgres {
-
 
 static_assert(sql_connection<connection>);
 

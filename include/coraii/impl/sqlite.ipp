@@ -41,7 +41,8 @@ struct sqlite_connections {
         co_await use_sqlite(own_frame{}, database, std::move(job));
         sqlite::connection opened{std::move(self), database, std::move(path)};
         const exit_status why = co_yield opened;
-        co_await close_offloaded<asio::any_io_executor>(own_frame{}, database->workers(), database, why, on_cancel::leave);
+        co_await close_offloaded<asio::any_io_executor>(own_frame{}, database->workers(), database, why,
+                                                        on_cancel::leave);
     }
 
     static asio::awaitable<void> run_script(const sqlite_ptr& database, std::string text) {
@@ -72,8 +73,7 @@ asio::awaitable<sql_rows> connection::execute(sql_query query) {
 }
 
 asio::awaitable<void> connection::stream(sql_query query, sql_row_sink sink) {
-    return detail::stream_sqlite(detail::own_frame{}, database_, fetch_size_, std::move(query),
-                                         std::move(sink));
+    return detail::stream_sqlite(detail::own_frame{}, database_, fetch_size_, std::move(query), std::move(sink));
 }
 
 asio::awaitable<void> connection::execute_script(std::string text) {

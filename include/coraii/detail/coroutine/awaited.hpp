@@ -44,7 +44,7 @@ struct awaitable_traits {
 };
 template <class X>
     requires requires(const X& x) { parts_of(x); }
-struct awaitable_traits<X> : decltype(parts_of(std::declval<const X&>())) {};
+struct awaitable_traits<X> : decltype(parts_of(std::declval<const X&>())){};
 
 struct not_a_setup {};
 

@@ -111,9 +111,7 @@ asio::awaitable<bool, Executor> wait_until(own_frame, std::mutex& mutex, wait_li
     const Executor executor = co_await asio::this_coro::executor;
     listed_wait<Executor> wait{executor, mutex, list};
     while (!wait.is_ready(ready)) {
-        auto start = [&](auto&& handler) {
-            wait.start(ready, until, std::forward<decltype(handler)>(handler));
-        };
+        auto start = [&](auto&& handler) { wait.start(ready, until, std::forward<decltype(handler)>(handler)); };
         auto token = asio::as_tuple(asio::deferred);
         auto waiting = asio::async_initiate<decltype(token), void(boost::system::error_code)>(start, token);
         const auto [error] = co_await std::move(waiting);

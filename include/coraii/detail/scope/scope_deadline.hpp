@@ -38,8 +38,8 @@ public:
     BOOST_NOINLINE bool start(clock::duration limit, Expire expire) noexcept {
         try {
             wait_->timer.expires_after(limit);
-            wait_->timer.async_wait([waited = wait_, round = wait_->round, expire = std::move(expire)](
-                                        const boost::system::error_code& stopped) mutable {
+            wait_->timer.async_wait([waited = wait_, round = wait_->round,
+                                     expire = std::move(expire)](const boost::system::error_code& stopped) mutable {
                 if (!stopped && waited->round == round) {
                     waited->expired = true;
                     expire();

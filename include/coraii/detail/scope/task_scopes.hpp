@@ -358,7 +358,8 @@ typename task_scopes<Stack>::made task_scopes<Stack>::keep(keeper_tag) {
                                            switch (keeper.waits_for_) {
                                                case wait::setup:
                                                    return wait_until_set_up(scope, executor, keeper.caller_,
-                                                                            keeper.cancelled_before_, std::move(handler));
+                                                                            keeper.cancelled_before_,
+                                                                            std::move(handler));
                                                case wait::holds: return scope.wait_until_unheld(std::move(handler));
                                                default: return wait_until_closed(scope, std::move(handler));
                                            }

@@ -151,8 +151,8 @@ inline asio::awaitable<std::string> read_all(own_frame, shared_file file) {
                 (std::min)(all.capacity() == used ? file_state::block_size : all.capacity() - used, most);
             all.resize(used + room);
             const asio::mutable_buffer to{all.data() + used, room};
-            const std::size_t n =
-                co_await checked_io(own_frame{}, "read", file, start_read, std::optional<std::uint64_t>{}, io_vectors{to});
+            const std::size_t n = co_await checked_io(own_frame{}, "read", file, start_read,
+                                                      std::optional<std::uint64_t>{}, io_vectors{to});
             used += n;
             all.resize(used);
             if (n == 0) {

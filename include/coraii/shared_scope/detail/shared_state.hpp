@@ -39,7 +39,9 @@ namespace coraii::detail {
 /// One resource of a shared scope, from the beginning of its setup to the end of its cleanup: its keeper, a coroutine, sees to
 /// both. The shared scope's mutex guards all but the keeper's own, its thread and the use.
 template <class Executor>
-struct shared_generation : spawned_thread<Executor>, recycled, boost::intrusive_ref_counter<shared_generation<Executor>> {
+struct shared_generation : spawned_thread<Executor>,
+                           recycled,
+                           boost::intrusive_ref_counter<shared_generation<Executor>> {
     enum class phase : unsigned char { setting_up, open, over };
 
     shared_generation(const Executor& executor, std::uint64_t n) : spawned_thread<Executor>{executor}, number{n} {}
@@ -281,7 +283,8 @@ thread_main<Executor> keep_shared(own_frame, keeper_part<T, Executor> part) {
     co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());  // it was for the setup
     state.opened(kept);
     do {
-        auto unused = wait_until<Executor>(own_frame{}, state.mutex_, state.changes_, [&] { return state.is_unused(kept); });
+        auto unused =
+            wait_until<Executor>(own_frame{}, state.mutex_, state.changes_, [&] { return state.is_unused(kept); });
         co_await std::move(unused);
         auto lingers = wait_until<Executor>(
             own_frame{}, state.mutex_, state.changes_, [&] { return !state.may_linger(kept); }, state.linger_end());

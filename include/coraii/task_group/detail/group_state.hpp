@@ -265,7 +265,11 @@ public:
         }
     }
 
-    void ended(std::exception_ptr error) { group_ptr<Executor>{std::move(group_)}->ended(*child_, std::move(error)); }
+    void ended(std::exception_ptr error) {
+        group_ptr<Executor> {
+            std::move(group_)
+        } -> ended(*child_, std::move(error));
+    }
 
 private:
     group_ptr<Executor> group_;

@@ -21,8 +21,8 @@ namespace coraii::detail {
 
 void registry::count_opened(registry_entry& entry, bool listed_now) noexcept {
     count(&thread_slot::opened);
-    const std::uint64_t last = listed_now ? numbers_.fetch_add(1, std::memory_order_relaxed) + 1
-                                          : numbers_.load(std::memory_order_relaxed);
+    const std::uint64_t last =
+        listed_now ? numbers_.fetch_add(1, std::memory_order_relaxed) + 1 : numbers_.load(std::memory_order_relaxed);
     entry.opened_as_.store(2 * last + (listed_now ? 0 : 1), std::memory_order_relaxed);
 }
 

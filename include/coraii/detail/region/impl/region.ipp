@@ -85,8 +85,7 @@ void region::body_destroyed() noexcept {
     abandoned_ = true;
     open_.store(false);
     region* const around = open_around(outer_.get());
-    if ((dropped_.first != nullptr || abandoned_inside_ != 0) && around != nullptr &&
-        around->wait_for_abandoned()) {
+    if ((dropped_.first != nullptr || abandoned_inside_ != 0) && around != nullptr && around->wait_for_abandoned()) {
         outer_waits_.reset(around);
     }
     advance(std::move(lock), deliver::posted);

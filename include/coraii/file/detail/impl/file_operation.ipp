@@ -32,14 +32,13 @@ void start_read(io_handler handler, const shared_file& file, std::optional<std::
     if (!at && !f.positioned) {
         f.claim_room();
         read_stream_call read{f.handle, f.block};
-        return start_call(std::move(handler), f, on_cancel::leave, std::move(read),
-                          [file, to](call_result& result) {
-                              file->take_arrived();
-                              if (!result.error) {
-                                  result.bytes = to.assign(file->unread());
-                                  file->consume(result.bytes);
-                              }
-                          });
+        return start_call(std::move(handler), f, on_cancel::leave, std::move(read), [file, to](call_result& result) {
+            file->take_arrived();
+            if (!result.error) {
+                result.bytes = to.assign(file->unread());
+                file->consume(result.bytes);
+            }
+        });
     }
     const std::uint64_t offset = at ? *at : f.position;
     const bool moves = !at;
@@ -54,12 +53,11 @@ void start_read(io_handler handler, const shared_file& file, std::optional<std::
         finishing_handler<decltype(finish)> done{std::move(handler), nullptr, std::move(finish)};
         return f.ring.read_at(offset, to.as_buffers<asio::mutable_buffer>(), std::move(done));
     }
-    start_call(std::move(handler), f, on_cancel::withdraw, read_call{f.handle, to, offset},
-               std::move(finish));
+    start_call(std::move(handler), f, on_cancel::withdraw, read_call{f.handle, to, offset}, std::move(finish));
 }
 
 void start_write(io_handler handler, const shared_file& file, std::optional<std::uint64_t> at, const io_vectors& from,
-             bool whole) {
+                 bool whole) {
     file_state& f = *file;
     if (from.bytes == 0) {
         return post_result(std::move(handler), {}, 0);
@@ -67,8 +65,7 @@ void start_write(io_handler handler, const shared_file& file, std::optional<std:
     f.forget_unread();
     if (!at && !f.positioned) {
         write_stream_call write{f.handle, from.joined(whole ? from.bytes : file_state::block_size), whole};
-        return start_call(std::move(handler), f, on_cancel::leave, std::move(write),
-                          [](call_result&) {});
+        return start_call(std::move(handler), f, on_cancel::leave, std::move(write), [](call_result&) {});
     }
     const std::uint64_t offset = at ? *at : f.position;
     const bool moves = !at;
