@@ -195,7 +195,8 @@ private:
                 continue;
             }
             std::ifstream stat{entry.path() / "stat"};
-            std::string text{std::istreambuf_iterator<char>{stat}, {}};
+            std::string text;
+            std::getline(stat, text, '\0');  // empty of a process that is gone (a buffer's own iterators would throw)
             const auto end_of_name = text.rfind(')');
             if (end_of_name == std::string::npos) {
                 continue;
