@@ -21,6 +21,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <memory>
@@ -28,7 +29,6 @@
 #include <source_location>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace coraii {
 
@@ -40,17 +40,66 @@ namespace detail {
 template <class Stack>
 class task_scopes;
 
+/// Scopes in the order in which they were entered, and the right to use each. Its destructor ends the uses, the last first.
+/// A few take no memory.
 template <class Executor>
-using scope_stack = std::vector<scope_use<Executor>, recycling_allocator<scope_use<Executor>>>;
+class scope_stack {
+    using core_type = scope_core<Executor>;
 
-/// Scopes on their way to be closed. Move-only, as a vector of them does not say of itself.
-template <class Executor>
-struct scopes_to_close {
-    explicit scopes_to_close(scope_stack<Executor> s) noexcept : scopes{std::move(s)} {}
-    scopes_to_close(scopes_to_close&&) noexcept = default;
-    scopes_to_close& operator=(scopes_to_close&&) = delete;
+public:
+    scope_stack() noexcept {}
+    scope_stack(scope_stack&& other) noexcept { swap(other); }
+    scope_stack& operator=(scope_stack other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~scope_stack() {
+        while (!empty()) {
+            const scope_use<Executor> dropped{pop()};
+        }
+        if (capacity_ > few) {
+            recycling_allocator<core_type*>{}.deallocate(place_.many, capacity_);
+        }
+    }
 
-    scope_stack<Executor> scopes;
+    bool empty() const noexcept { return size_ == 0; }
+    std::size_t size() const noexcept { return size_; }
+    core_type& operator[](std::size_t i) const noexcept { return *scopes()[i]; }
+
+    /// For one more.
+    void make_room() {
+        if (size_ == capacity_) {
+            core_type** const larger = recycling_allocator<core_type*>{}.allocate(2 * size_ + few);
+            std::copy_n(scopes(), size_, larger);
+            if (capacity_ > few) {
+                recycling_allocator<core_type*>{}.deallocate(place_.many, capacity_);
+            }
+            place_.many = larger;
+            capacity_ = 2 * size_ + few;
+        }
+    }
+
+    /// There is room.
+    void push(scope_ptr<Executor> scope) noexcept { scopes()[size_++] = scope.detach(); }
+    scope_ptr<Executor> pop() noexcept { return {scopes()[--size_], false}; }
+
+private:
+    static constexpr std::size_t few = 3;
+    union place {
+        core_type* here[few];
+        core_type** many;
+    };
+
+    core_type** scopes() noexcept { return capacity_ > few ? place_.many : place_.here; }
+    core_type* const* scopes() const noexcept { return capacity_ > few ? place_.many : place_.here; }
+    void swap(scope_stack& other) noexcept {
+        std::swap(place_, other.place_);
+        std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
+    }
+
+    place place_{};
+    std::size_t size_ = 0, capacity_ = few;
 };
 
 /// Owns the scopes, or refers to a stack's, so that it can be there before they are.
@@ -59,8 +108,7 @@ asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Statu
     std::exception_ptr first_error;
     exit_status status = why;
     while (!scopes.empty()) {
-        const scope_use<Executor> use = std::move(scopes.back());
-        scopes.pop_back();  // first: the cleanup may put another on the stack
+        const scope_use<Executor> use{scopes.pop()};  // first: the cleanup may put another on the stack
         const scope_ptr<Executor> scope = use.get();
         co_await end_use_and_wait(*scope, status);
         if (std::exception_ptr error = std::exchange(scope->error_, nullptr)) {
@@ -77,7 +125,7 @@ asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Statu
 template <class T, class Executor>
 asio::awaitable<std::add_pointer_t<T>, Executor> enter_stack(own_frame, basic_exit_stack<Executor>& stack,
                                                              async_scope<T, Executor> scope) {
-    stack.make_room();
+    stack.scopes_.make_room();
     const asio::cancellation_state caller = co_await asio::this_coro::cancellation_state;
     const Executor executor = co_await asio::this_coro::executor;
     scope_use<Executor> use{scope_access::claim(scope)};
@@ -128,16 +176,14 @@ public:
     basic_exit_stack(basic_exit_stack&& other) noexcept : scopes_{other.take()}, executor_{other.executor_} {}
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
         detail::scope_stack<Executor> taken = other.take();  // first: it may be ourselves
-        detail::scope_stack<Executor> dropped = take();
+        const detail::scope_stack<Executor> dropped = take();
         scopes_ = std::move(taken);
         executor_ = other.executor_;
-        drop(dropped);
         return *this;
     }
     ~basic_exit_stack() {
-        if (!scopes_.empty()) {
-            detail::scope_stack<Executor> dropped = take();
-            drop(dropped);
+        if (is_of_task_ && !scopes_.empty()) {
+            const detail::scope_stack<Executor> dropped = take();
         }
     }
 
@@ -195,15 +241,15 @@ public:
     [[nodiscard]] asio::awaitable<void, Executor> close(exit_status status) { return close_here(std::move(status)); }
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(exit_status status, Token&& token) {
-        auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scopes_to_close<Executor> closed,
+        auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scope_stack<Executor> closed,
                                  exit_status why) {
             auto closing = detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
-                detail::own_frame{}, std::move(closed.scopes), std::move(why));
+                detail::own_frame{}, std::move(closed), std::move(why));
             asio::co_spawn(executor, std::move(closing), std::forward<decltype(handler)>(handler));
         };
         return asio::async_initiate<Token, void(std::exception_ptr)>(
             detail::initiation{*executor_, close_and_tell}, token,
-            detail::scopes_to_close<Executor>{take()}, std::move(status));
+            take(), std::move(status));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
@@ -226,23 +272,17 @@ private:
             detail::own_frame{}, take(), std::move(status));
     }
 
-    static void drop(detail::scope_stack<Executor>& scopes) noexcept {
-        while (!scopes.empty()) {
-            scopes.pop_back();
-        }
-    }
-
     /// All of them, for another owner.
     detail::scope_stack<Executor> take() noexcept {
         if (is_of_task_) {
             for (std::size_t i = scopes_.size(); i-- > 0;) {
                 if (i > 0) {
-                    hold_below(*scopes_[i].get(), *scopes_[i - 1].get());
+                    hold_below(scopes_[i], scopes_[i - 1]);
                 }
-                scopes_[i]->outlive_coroutine();
+                scopes_[i].outlive_coroutine();
             }
         }
-        return std::exchange(scopes_, {});
+        return std::move(scopes_);
     }
 
     // Each scope holds the one below it until it is clean: so the order is kept however the stack is dropped.
@@ -252,23 +292,17 @@ private:
         }
     }
 
-    void make_room() {
-        if (scopes_.size() == scopes_.capacity()) {
-            scopes_.reserve(2 * scopes_.size() + 4);
-        }
-    }
-
     void push(detail::scope_use<Executor> use) {
-        make_room();
+        scopes_.make_room();
         if (!scopes_.empty()) {
-            hold_below(*use.get(), *scopes_.back().get());
+            hold_below(*use.get(), scopes_[scopes_.size() - 1]);
         }
-        scopes_.push_back(std::move(use));
+        scopes_.push(use.take());
     }
 
     template <class T>
     void keep(async_scope<T, Executor> scope, std::source_location where) {
-        make_room();
+        scopes_.make_room();
         detail::scope_access::made_at(scope, where);
         detail::scope_use<Executor> use{detail::scope_access::claim(scope)};
         use->keeps_context_running_ = true;

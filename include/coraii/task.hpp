@@ -76,13 +76,12 @@ private:
         if (scopes_.empty()) {
             return this->pop_frame();
         }
-        exit_status why{exit_reason::completed};
         if (this->pending_exception_) [[unlikely]] {
             const auto now = asio_base::await_transform(asio::this_coro::cancellation_state).await_resume();
             const bool cancelled = now.cancelled() != asio::cancellation_type::none;
-            why = exit_status{cancelled ? exit_reason::cancelled : exit_reason::failed, this->pending_exception_};
+            scopes_.failed({cancelled ? exit_reason::cancelled : exit_reason::failed, this->pending_exception_});
         }
-        scopes_.leave(*this, std::move(why), this->pending_exception_);
+        scopes_.leave(*this, this->pending_exception_);
     }
 
     scopes_type scopes_;  // none before the first is entered

@@ -39,8 +39,8 @@ struct comparison {
 constexpr comparison comparisons[] = {
     {&with, &unshielded, false, 1.5, ratio_of::time},
     {&with, &shielded, true, 0.5, ratio_of::time},
-    {&task, &with, false, 1.1},
-    {&task, &with, true, 1.1},
+    {&task, &with, false, 1.1, ratio_of::time},
+    {&task, &with, true, 1.1, ratio_of::time},
     {&closed, &shielded, false, 1.0},
     {&closed, &shielded, true, 0.8, ratio_of::time},
     {&dropped, &shielded, false, 0.8},

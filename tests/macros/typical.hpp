@@ -35,8 +35,16 @@ inline awaitable<void> guards() {
     guard = co_await open_scope();
 }
 
+inline coraii::task<int> task() {
+    int& resource = co_await coraii::enter(open_scope());
+    co_await coraii::defer([] {});
+    (co_await coraii::this_stack).defer([](coraii::exit_status) {});
+    co_return resource;
+}
+
 inline awaitable<void> typical(boost::asio::thread_pool& workers) {
     co_await coraii::with(open_scope(), use);
+    co_await coraii::with(open_scope(), [](int&) { return open_scope(); }, [](int&, int&) { return task(); });
     co_await coraii::joined(guards);
     co_await coraii::with(coraii::make_exit_stack(), [](coraii::exit_stack& stack) -> awaitable<void> {
         co_await stack.enter(open_scope());

@@ -52,6 +52,21 @@ struct counter {
     awaitable<void> exit(const coraii::exit_status&) { co_return; }
 };
 
+static coraii::task<std::size_t> task_with_scopes(std::string user) {
+    const std::string& session = co_await coraii::enter(open_session(std::move(user)));
+    co_await coraii::enter(transaction());
+    co_await coraii::defer([](coraii::exit_status) -> awaitable<void> { co_return; });
+    coraii::exit_stack& stack = co_await coraii::this_stack;
+    stack.adopt(1, [](int&) -> coraii::task<> { co_return; });
+    co_return session.size();
+}
+
+static awaitable<void> dependent_scopes() {
+    co_await coraii::with(
+        open_session("ada"), [](const std::string& user) { return open_session(user + "'s"); },
+        [](std::string&, std::string& second) { return task_with_scopes(second); });
+}
+
 static awaitable<void> pairs_and_with() {
     const auto close = [](std::string&) -> awaitable<void> { co_return; };
     co_await coraii::with(coraii::async_scope{log_in("ada"), close}.named("ada").cleanup_timeout(1s),
@@ -152,7 +167,7 @@ static awaitable<void> sessions(Connect connect) {
 static awaitable<void> run(asio::thread_pool& workers) {
     using namespace asio::experimental::awaitable_operators;
     co_await (coraii::joined([] { return guards(); }) || coraii::joined(stacks));
-    co_await (pairs_and_with() && pools() && offloaded(workers) && files("from", "to"));
+    co_await (pairs_and_with() && dependent_scopes() && task_with_scopes("eve") && pools() && offloaded(workers) && files("from", "to"));
 #if __has_include(<sqlite3.h>)
     co_await sessions([] { return coraii::sqlite::connect("db"); });
 #endif

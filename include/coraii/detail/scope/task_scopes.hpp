@@ -8,7 +8,6 @@
 #include "coraii/detail/scope/enter.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/detail/scope/scope_frame.hpp"
-#include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/exit_status.hpp"
 
 #include <boost/asio/cancellation_state.hpp>
@@ -61,7 +60,7 @@ public:
         if (keeper_ == nullptr) {
             keeper_ = keep(keeper_tag{}).keeper;
         }
-        stack().make_room();
+        stack().scopes_.make_room();
     }
 
     Stack& stack_on(const executor_type& executor) {
@@ -87,11 +86,14 @@ public:
         return keeper_->resource_;
     }
 
-    /// The coroutine of `task` is at its end. Leaves the scopes, gives `error` the first error of a cleanup if `why` has
-    /// none, and lets the thread go on with the task's caller.
-    void leave(task_type& task, exit_status why, std::exception_ptr& error) noexcept {
+    /// The task has not completed.
+    void failed(exit_status why) noexcept { keeper_->why_ = std::move(why); }
+
+    /// The coroutine of `task` is at its end. Leaves the scopes, gives `error` the first error of a cleanup unless the task
+    /// has failed, and lets the thread go on with the task's caller.
+    void leave(task_type& task, std::exception_ptr& error) noexcept {
         keeper_->push_frame(&task);
-        keeper_->leave(task, std::move(why), error);
+        keeper_->leave(task, error);
     }
 
 private:
@@ -150,8 +152,8 @@ private:
     bool set_up(scope_type scope, setup_of whose) noexcept {
         scope_ = std::move(scope);
         try {
-            caller_ = asio_base::await_transform(asio::this_coro::cancellation_state).await_resume();
             const executor_type executor = asio_base::await_transform(asio::this_coro::executor).await_resume();
+            caller_ = asio_base::await_transform(asio::this_coro::cancellation_state).await_resume();
             if (!caller_.slot().is_connected() && scope_->can_run_inline()) {
                 scope_->tells_caller_ = true;
                 scope_->begin_inline(executor);
@@ -167,9 +169,8 @@ private:
         } catch (...) { return fail(std::current_exception()); }
     }
 
-    void leave(task_type& task, exit_status why, std::exception_ptr& error) noexcept {
+    void leave(task_type& task, std::exception_ptr& error) noexcept {
         task_ = &task;
-        why_ = std::move(why);
         error_of_task_ = &error;
         go_on(step::next);
     }
@@ -193,7 +194,7 @@ private:
                     if (stack_.empty()) {
                         return end();
                     }
-                    scope_ = take_last();
+                    scope_ = stack_.scopes_.pop();  // first: the cleanup may put another on the stack
                     if (scope_->is_inline()) {
                         at = step::cleanup;
                     } else if (end_use_here(*scope_, why_)) {
@@ -245,7 +246,7 @@ private:
         }
         if (!scope_->error_) [[likely]] {
             resource_ = scope_->resource_;
-            stack_.scopes_.emplace_back(std::move(scope_));
+            stack_.scopes_.push(std::move(scope_));
         } else {
             error_ = std::exchange(scope_->error_, nullptr);
             scope_.reset();
@@ -318,12 +319,6 @@ private:
     /// From here on it is asked whether the thread has suspended since.
     void arrived() noexcept { had_suspended_ |= std::exchange(has_suspended(*this), false); }
 
-    scope_type take_last() noexcept {
-        scope_type last = stack_.scopes_.back().take();
-        stack_.scopes_.pop_back();  // first: the cleanup may put another on the stack
-        return last;
-    }
-
     Stack stack_;
     scope_type scope_;  // that is being set up or cleaned
     step next_ = step::setup;
@@ -334,7 +329,7 @@ private:
     asio::cancellation_type_t cancelled_before_ = asio::cancellation_type::none;
     void* resource_ = nullptr;  // that was set up last,
     std::exception_ptr error_;  // or what its setup threw
-    exit_status why_;
+    exit_status why_{exit_reason::completed};
     task_type* task_ = nullptr;  // that has ended
     std::exception_ptr* error_of_task_ = nullptr;
 };
