@@ -248,8 +248,7 @@ public:
             asio::co_spawn(executor, std::move(closing), std::forward<decltype(handler)>(handler));
         };
         return asio::async_initiate<Token, void(std::exception_ptr)>(
-            detail::initiation{*executor_, close_and_tell}, token,
-            take(), std::move(status));
+            detail::initiation{*executor_, close_and_tell}, token, take(), std::move(status));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
