@@ -59,6 +59,8 @@ enum class sql_errc {
     bad_conversion,
     /// The connection is to another database than the session asks for.
     wrong_database,
+    /// The statement cannot be sent as it is: it has a NUL character.
+    bad_statement,
 };
 
 /// The category of `sql_errc`, named "coraii.sql".

@@ -49,6 +49,7 @@ const boost::system::error_category& sql_category() noexcept {
                 case sql_errc::null_value: return "the value is NULL; ask for a std::optional";
                 case sql_errc::bad_conversion: return "the value cannot be had as that type without a loss";
                 case sql_errc::wrong_database: return "the connection is to another database";
+                case sql_errc::bad_statement: return "the statement has a NUL character, and was not sent";
             }
             return "unknown coraii.sql error";
         }
