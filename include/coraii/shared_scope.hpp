@@ -103,12 +103,13 @@ asio::awaitable<void, Executor> reload_shared(own_frame, shared_ptr_to<T, Execut
         if (!joined) {
             co_return;
         }
-        auto over = setup_over(*state, *joined);
         if (joined->number <= before) {  // it may have read what has changed since: another follows
+            auto over = setup_over(*state, *joined);
             co_await std::move(over);
             continue;
         }
-        const shared_user<T, Executor> waits{state, joined, false};
+        const shared_user<T, Executor> waits{state, joined, false};  // before anything that may fail
+        auto over = setup_over(*state, *joined);
         co_await std::move(over);
         if (succeeded(*state, *joined)) {
             co_return;
