@@ -6,7 +6,7 @@
 //   log out (went well)
 //   log in as bob
 //   log out (went wrong)
-//   the body threw: no such table
+//   the query threw: no such table
 //   log in as eve
 //   query on the session of eve
 //   log out
@@ -34,25 +34,29 @@ coraii::async_scope<std::string> open_session(std::string user) {
     std::cout << "log out (" << (why.ok() ? "went well" : "went wrong") << ")\n";
 }
 
-asio::awaitable<void> query(std::string& session) {
+// A coroutine with scopes of its own: they are left when it ends, however it does, and its caller waits for their cleanup.
+coraii::task<> query(std::string user, std::string table) {
+    std::string& session = co_await coraii::enter(open_session(user));
+    if (table.empty()) {
+        throw std::runtime_error("no such table");
+    }
     std::cout << "query on " << session << '\n';
-    co_return;
 }
 
 asio::awaitable<void> run() {
-    co_await coraii::with(open_session("ada"), query);
+    co_await query("ada", "orders");
     try {
-        co_await coraii::with(open_session("bob"), [](std::string&) -> asio::awaitable<void> {
-            throw std::runtime_error("no such table");
-            co_return;
-        });
+        co_await query("bob", "");
     } catch (const std::runtime_error& e) {
-        std::cout << "the body threw: " << e.what() << '\n';  // the cleanup is complete by now
+        std::cout << "the query threw: " << e.what() << '\n';  // the cleanup is complete by now
     }
 
-    // The same made from a pair. A cleanup that has nothing to wait for may be a plain function.
+    // A scope made from a pair, and used in a block. A cleanup that has nothing to wait for may be a plain function.
     coraii::async_scope scope{log_in("eve"), [](std::string&) { std::cout << "log out\n"; }};
-    co_await coraii::with(std::move(scope), query);
+    co_await coraii::with(std::move(scope), [](std::string& session) -> asio::awaitable<void> {
+        std::cout << "query on " << session << '\n';
+        co_return;
+    });
 }
 
 int main() {

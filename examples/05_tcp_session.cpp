@@ -50,15 +50,17 @@ coraii::async_scope<session> open_session(tcp::endpoint server) {
     co_await s.ask("QUIT");
 }
 
+coraii::task<> tell(tcp::endpoint server, std::string command) {
+    session& s = co_await coraii::enter(open_session(server).cleanup_timeout(1s));  // do not wait for a dead server
+    if (co_await s.ask(command) != "OK") {
+        throw std::runtime_error(command + " was refused");
+    }
+}
+
 asio::awaitable<void> client(tcp::endpoint server) {
     for (std::string command : {"HELLO", "DANCE"}) {
         try {
-            auto scope = open_session(server).cleanup_timeout(1s);  // do not wait for a dead server
-            co_await coraii::with(std::move(scope), [&](session& s) -> asio::awaitable<void> {
-                if (co_await s.ask(command) != "OK") {
-                    throw std::runtime_error(command + " was refused");
-                }
-            });
+            co_await tell(server, command);
         } catch (const std::runtime_error& e) { std::cout << "the session failed: " << e.what() << '\n'; }
     }
 }

@@ -31,26 +31,22 @@ coraii::async_scope<tcp::socket> connection(tcp::socket peer) {
     }
 }
 
-asio::awaitable<void> session(tcp::socket peer) {
-    auto scope = connection(std::move(peer)).cleanup_timeout(1s);  // the deadline
-    co_await coraii::with(std::move(scope), [](tcp::socket& socket) -> asio::awaitable<void> {
-        char byte = 0;
-        const auto [error, size] =
-            co_await socket.async_read_some(asio::buffer(&byte, 1), asio::as_tuple(asio::use_awaitable));
-        if (error == asio::error::operation_aborted) {
-            throw boost::system::system_error(error);  // else the peer has gone
-        }
-    });
+coraii::task<> session(tcp::socket peer) {
+    tcp::socket& socket = co_await coraii::enter(connection(std::move(peer)).cleanup_timeout(1s));  // the deadline
+    char byte = 0;
+    const auto [error, size] =
+        co_await socket.async_read_some(asio::buffer(&byte, 1), asio::as_tuple(asio::use_awaitable));
+    if (error == asio::error::operation_aborted) {
+        throw boost::system::system_error(error);  // else the peer has gone
+    }
 }
 
-asio::awaitable<void> serve(tcp::acceptor& acceptor) {
-    co_await coraii::with(coraii::open_task_group({.max_running = 2}),
-                          [&](coraii::task_group& sessions) -> asio::awaitable<void> {
-                              for (;;) {
-                                  tcp::socket peer = co_await acceptor.async_accept(asio::use_awaitable);
-                                  co_await sessions.spawn_when_free(session(std::move(peer)));
-                              }
-                          });
+coraii::task<> serve(tcp::acceptor& acceptor) {
+    coraii::task_group& sessions = co_await coraii::enter(coraii::open_task_group({.max_running = 2}));
+    for (;;) {
+        tcp::socket peer = co_await acceptor.async_accept(asio::use_awaitable);
+        co_await sessions.spawn_when_free(session(std::move(peer)));
+    }
 }
 
 asio::awaitable<std::string> line_from(tcp::socket& server) {

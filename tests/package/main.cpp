@@ -14,13 +14,13 @@ coraii::async_scope<std::string> open_session(std::string user) {
     std::cout << (why.ok() ? "commit\n" : "rollback\n");  // cleanup: always reached, and may co_await, too
 }
 
-asio::awaitable<void> work(std::string& session) {
+coraii::task<> work(std::string user) {
+    std::string& session = co_await coraii::enter(open_session(user));
     std::cout << "in " << session << '\n';
-    co_return;  // or throw, or be cancelled
-}
+}  // left by co_return, an exception or a cancel: here the cleanup is awaited, and knows which
 
 int main() {
     asio::io_context context;
-    asio::co_spawn(context, coraii::with(open_session("ada"), work), asio::detached);
+    asio::co_spawn(context, work("ada"), asio::detached);
     context.run();
 }
