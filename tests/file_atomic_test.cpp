@@ -358,7 +358,7 @@ TEST_CASE("atomic_file: killed at any moment, the path has an old or a new conte
     CHECK(different > 1);
     // What a killed program may leave is known by its name.
     for (const std::string& name : dir.names()) {
-        CHECK((name == "f" || (name.starts_with(".f.") && name.ends_with(".tmp"))));
+        CHECK((name == "f" || (name.starts_with(".coraii-") && name.ends_with(".tmp"))));
     }
     run(replace(path, "the end"));
     CHECK(slurp(path) == "the end");

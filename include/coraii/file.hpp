@@ -39,7 +39,8 @@ enum class open_mode {
 ///
 /// A new file has the mode 0666 less the umask. Not inherited over an exec (O_CLOEXEC).
 ///
-/// Preconditions: a path that is not empty, without a NUL, else `std::invalid_argument` from this function.
+/// Preconditions: a path that is not empty, without a NUL, else `std::invalid_argument` from this function. A relative one is
+///   made absolute at once.
 /// Cancellation: of setup, at once (a FIFO without a peer is waited for until then); if the kernel opens the file
 ///   nevertheless, it is closed. An open that should create or empty a file may still do so.
 /// Errors: `boost::system::system_error` with the errno of open(2) or close(2), and the path: ENOENT, EISDIR (also

@@ -79,10 +79,7 @@ asio::awaitable<void, Executor> close_offloaded(own_frame, PoolExecutor pool, st
             auto close = [resource, why] { resource->close(why); };
             auto closing = offload_call(pool, std::move(close), asio::deferred, policy);
             co_await std::move(closing);
-        } catch (const boost::system::system_error& e) {
-            if (e.code() != errc::offload_stopped) {
-                throw;
-            }
+        } catch (const call_not_made&) { } catch (const std::bad_alloc&) {
         }
     }
     resource->close(why);  // if the pool could not; else no effect
@@ -111,8 +108,8 @@ async_scope<T, Executor> offloaded_scope(PoolExecutor pool, std::shared_ptr<Reso
 ///
 /// Cancellation: a blocking call cannot be interrupted: a cancel is seen when `open` has returned.
 /// Errors: what `open` throws fails the setup, what `close` throws is the cleanup's error; `errc::offload_stopped` if the
-///   pool is stopped before `open` was called. If it is stopped before `close`, or the context of the coroutine is being
-///   destroyed, `close` is called where we are: a resource that was opened is always closed, once.
+///   pool is stopped before `open` was called, or what kept it from taking the call. If it does not take `close`, or the context
+///   of the coroutine is being destroyed, `close` is called where we are: a resource that was opened is always closed, once.
 /// Lifetime: `open`, `close` and the resource live until neither side needs them. The pool must outlive the call.
 /// Thread safety: `open` and `close` run on the pool's threads, never both at a time.
 template <class Executor = asio::any_io_executor, class PoolExecutor, class Open, class Close>

@@ -11,5 +11,6 @@
 #include "coraii/testing/probe.hpp"
 #include "coraii/testing/run.hpp"
 #include "coraii/testing/sweep.hpp"
+#include "coraii/testing/threads.hpp"
 
 #endif

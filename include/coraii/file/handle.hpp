@@ -49,12 +49,18 @@ struct file_access;
 ///   next.
 /// Errors: the `awaitable` members throw `boost::system::system_error` with the errno in `code()`, and what was tried
 ///   and the path in `what()`; the `async_` operations complete with the errno alone, `asio::error::eof` at the end.
-///   Leaving the scope cancels: what is begun then, or was started before and nobody has waited for, fails with
+///   An offset above 2^63-1 is EINVAL. If no thread can be started for a call, it fails with EAGAIN.
+///   Leaving the scope cancels: what is begun then fails with EBADF; what was started before and nobody has waited for, with
 ///   `operation_aborted` unless its system call had begun on a regular file. Its handler may be called after the end.
 /// Executor: as for Asio's I/O objects: operations complete on the handler's associated executor, by default on
 ///   `get_executor()`, never inside the initiating function. Use the file on one strand.
 /// Lifetime: ends with its scope, which waits for calls under way on it, unless they may block for ever; such a one is
 ///   left the descriptor. Must not outlive the execution context. The context's destructor waits likewise.
+/// Fork: tell the context (`notify_fork`), before and after. Then calls are waited for before the fork, but for those that may
+///   block for ever; in the child these fail with `operation_aborted`, and what else was queued or is begun there is done in
+///   the child, too: descriptors, and what they share, are those of the parent. Leaving a scope of the parent's in the child
+///   undoes nothing and commits nothing: the descriptor is closed. A child that was not told may only end, or exec; its
+///   destructors do no more than that, either.
 /// Thread safety: distinct objects: safe. Shared objects: unsafe.
 class file {
 public:
@@ -132,6 +138,9 @@ public:
     ///   is long. If it fails, nothing of the line is lost.
     [[nodiscard]] CORAII_DECL asio::awaitable<std::optional<std::string>> read_line();
 
+    /// False if the last line that `read_line` gave had no LF: the file's last one, of which more may be written.
+    CORAII_DECL bool line_ended() const noexcept;
+
     /// Writes all of `text` at the position. When it completes, the kernel has it; `sync` is for the disk.
     ///
     /// Errors: ENOSPC, EDQUOT, EFBIG, EIO and others of write(2). The position is then behind what was written.
@@ -149,7 +158,7 @@ public:
 
     /// Sets the position, in bytes from the beginning; behind the end is allowed. Makes no system call.
     ///
-    /// Errors: ESPIPE for what is no regular file.
+    /// Errors: ESPIPE for what is no regular file; EINVAL above 2^63-1.
     CORAII_DECL void seek(std::uint64_t position);
 
     /// The position of the next byte to be read or written; 0 for what is no regular file.

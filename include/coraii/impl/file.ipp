@@ -27,7 +27,7 @@ inline async_scope<file> opened_file(std::filesystem::path path, int flags) {
     const worker_executor workers = workers_of(executor);
     const auto handle = std::make_shared<descriptor>();
     auto open = [handle, path, flags] { handle->open(path, flags, 0666); };
-    co_await on_worker(own_frame{}, workers, std::move(open));
+    co_await on_worker(own_frame{}, workers, path, std::move(open));
     file opened = file_access::make(executor, workers, handle, std::move(path), (flags & O_APPEND) != 0);
     const exit_status why = co_yield opened;
     file_access::leave(opened);
@@ -37,7 +37,7 @@ inline async_scope<file> opened_file(std::filesystem::path path, int flags) {
 }  // namespace detail
 
 async_scope<file> open_file(std::filesystem::path path, open_mode mode, std::source_location where) {
-    detail::check_path(path, "open_file");
+    path = detail::checked_path(path, "open_file");
     int flags = O_RDONLY;
     switch (mode) {
         case open_mode::read: break;

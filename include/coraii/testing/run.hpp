@@ -7,8 +7,11 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <chrono>
 #include <concepts>
@@ -31,7 +34,11 @@ using timer = asio::basic_waitable_timer<clock>;
 /// Waits, in virtual time where that exists. Cancellation: as of a timer.
 inline asio::awaitable<void> delay(clock::duration duration) {
     timer t{co_await asio::this_coro::executor, duration};
-    co_await t.async_wait(asio::use_awaitable);
+    boost::system::error_code error;  // not an exception of Asio's: later versions end the program if it finds no memory
+    co_await t.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    if (error) {
+        throw boost::system::system_error(error);
+    }
 }
 
 /// What `run` throws when a test has gone wrong as a test. Its text says all there is to know.

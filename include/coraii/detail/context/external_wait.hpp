@@ -2,6 +2,9 @@
 #ifndef CORAII_DETAIL_CONTEXT_EXTERNAL_WAIT_HPP
 #define CORAII_DETAIL_CONTEXT_EXTERNAL_WAIT_HPP
 
+#include "coraii/detail/context/own_process.hpp"
+#include "coraii/detail/coroutine/platform.hpp"
+
 #include <memory>
 #include <mutex>
 
@@ -11,6 +14,7 @@ namespace coraii::detail {
 struct external_wait : std::enable_shared_from_this<external_wait> {
     virtual void forget() noexcept = 0;  // the context is being destroyed
     virtual void cancel() noexcept = 0;
+    virtual void thread_is_lost() noexcept {}  // we are in a child of the process: what is under way on others never ends
 
 protected:
     virtual ~external_wait() = default;
@@ -30,10 +34,13 @@ public:
 
     CORAII_DECL void forget_all() noexcept;
 
+    CORAII_DECL void threads_are_lost() noexcept;
+
 private:
     CORAII_DECL void unlink(external_wait& wait) noexcept;
 
     std::mutex mutex_;
+    own_process process_;
     external_wait* first_ = nullptr;
 };
 

@@ -3,6 +3,7 @@
 #define CORAII_DETAIL_WORKERS_OFFLOADED_CALL_HPP
 
 #include "coraii/detail/context/external_wait.hpp"
+#include "coraii/detail/context/own_process.hpp"
 #include "coraii/detail/context/registry.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/region/execute.hpp"
@@ -17,6 +18,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/system_executor.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <condition_variable>
 #include <exception>
@@ -33,6 +35,11 @@ enum class on_cancel : unsigned char {
     nothing,  // the call is waited for; it owns what it uses
     withdraw,  // it is not made unless it has begun; it may use the waiter's memory
     leave,  // nor is it waited for if it has begun: it owns what it uses
+};
+
+/// The call was not made: its executor has ended (`errc::offload_stopped`), or did not take it.
+struct call_not_made : boost::system::system_error {
+    using system_error::system_error;
 };
 
 /// The wait of a handler for a call on another executor. Either side may be destroyed first.
@@ -54,6 +61,34 @@ public:
         return running_ = done_ || policy_ == on_cancel::nothing;
     }
 
+    /// Makes it known to the other executor: `post()`. If that throws, or drops the call, this is the call's outcome.
+    template <class Post>
+    void queue(Post post) {
+        std::exception_ptr error;
+        try {
+            post();
+        } catch (const boost::system::system_error& e) {
+            error = std::make_exception_ptr(call_not_made{e.code(), e.what()});
+        } catch (...) { error = std::current_exception(); }
+        const std::lock_guard lock{mutex_};
+        queued_ = true;
+        if (dropped_) {
+            tell(error ? std::move(error) : stopped());
+        }
+    }
+
+    /// It was destroyed before it began.
+    void drop() noexcept {
+        {
+            const std::lock_guard lock{mutex_};
+            dropped_ = true;
+            if (!queued_) {
+                return;
+            }
+        }
+        complete(stopped());
+    }
+
     void complete(std::exception_ptr error) noexcept {
         const std::lock_guard lock{mutex_};
         running_ = false;
@@ -70,13 +105,27 @@ public:
 
     void forget() noexcept override {
         std::unique_ptr<done_type> unused;
-        std::unique_lock lock{mutex_};
+        std::unique_lock lock{mutex_, std::defer_lock};
+        if (process_.is_this()) {
+            lock.lock();
+        }
         unused.swap(done_);
-        // The waiter's memory goes with its handler.
-        ended_.wait(lock, [this] { return !running_ || policy_ != on_cancel::withdraw; });
+        if (lock) {  // the waiter's memory goes with its handler
+            ended_.wait(lock, [this] { return !running_ || policy_ != on_cancel::withdraw; });
+        }
+    }
+
+    void thread_is_lost() noexcept override {
+        process_ = {};
+        if (running_) {
+            running_ = false;
+            tell(make_error(asio::error::operation_aborted));
+        }
     }
 
 private:
+    static std::exception_ptr stopped() { return std::make_exception_ptr(call_not_made{make_error_code(errc::offload_stopped)}); }
+
     void tell(std::exception_ptr error) noexcept {
         if (!done_) {
             return;
@@ -100,6 +149,9 @@ private:
     std::condition_variable ended_;
     registry* registry_;
     on_cancel policy_;
+    own_process process_;
+    bool queued_ = false;
+    bool dropped_ = false;
     bool running_ = false;
     std::unique_ptr<done_type> done_;
     std::unique_ptr<done_type> told_;  // on its way
@@ -117,7 +169,7 @@ public:
     ~offloaded_task() {
         if (call_) {
             f_.reset();
-            call_->complete(make_error(errc::offload_stopped));
+            call_->drop();
         }
     }
 
@@ -142,7 +194,7 @@ private:
 };
 
 /// Calls `f()` on `executor`, and completes with what it threw. `f` may outlive the waiting coroutine: it must own what
-/// it uses, unless `policy` says otherwise. `errc::offload_stopped` if it was not called. `waits` is set at its start.
+/// it uses, unless `policy` says otherwise. Or with `call_not_made`; or what made `post` throw. `waits` is set at its start.
 template <class Executor, class F, class Token>
 auto offload_call(Executor executor, F f, Token&& token, on_cancel policy = on_cancel::nothing,
                   std::weak_ptr<external_wait>* waits = nullptr) {
@@ -164,7 +216,7 @@ auto offload_call(Executor executor, F f, Token&& token, on_cancel policy = on_c
                     }
                 });
             }
-            asio::post(elsewhere, offloaded_task<handler_type, F>{std::move(call), std::move(function)});
+            call->queue([&] { asio::post(elsewhere, offloaded_task<handler_type, F>{call, std::move(function)}); });
         },
         token, std::move(executor), std::move(f));
 }

@@ -2,6 +2,7 @@
 #ifndef CORAII_DETAIL_WORKERS_WORKER_POOL_HPP
 #define CORAII_DETAIL_WORKERS_WORKER_POOL_HPP
 
+#include "coraii/detail/context/own_process.hpp"
 #include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/detail/coroutine/unique_function.hpp"
 
@@ -16,16 +17,12 @@
 #include <csignal>
 #include <cstddef>
 #include <deque>
-#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
 #include <pthread.h>
-#include <system_error>
-#include <thread>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace coraii {
 
@@ -38,9 +35,14 @@ namespace detail {
 /// Not an asio::thread_pool: that one waits for its threads when it goes, and a thread may be in a call that never
 /// returns, such as the open of a FIFO that nobody else opens. What may be one of those says so (`unbounded_call`): it
 /// takes no place from the others while it lasts, and is not waited for at the end.
+///
+/// A fork that the context is told of finds no call under way but unbounded ones, and the mutex ours. In the child these
+/// calls are lost with their threads. One that the context is not told of may find anything: in the child nothing here is
+/// touched any more.
 class worker_pool : public std::enable_shared_from_this<worker_pool> {
     struct worker {
-        std::thread thread;
+        std::shared_ptr<worker_pool> pool;  // until it runs
+        pthread_t thread{};  // not a std::thread: in a child of the process it can be neither joined nor forgotten
         bool unbounded = false;
     };
 
@@ -67,10 +69,11 @@ public:
     static constexpr std::size_t most_working = 4;  // threads
     static constexpr std::size_t most_unbounded = 60;  // threads that are in such a call
 
-    /// While one lives, the calling worker may block for any time, and touches nothing but what it owns.
+    /// While one lives, the calling worker may block for any time, and touches nothing but what it owns: no mutex.
     class unbounded_call {
     public:
-        /// Errors: `operation_aborted` if the context is going already; EAGAIN if there are too many.
+        /// Errors: `operation_aborted` if the context is going already; EAGAIN if there are too many, or if others wait for a
+        ///   worker, and there is none but this.
         CORAII_DECL unbounded_call();
         unbounded_call(const unbounded_call&) = delete;
         unbounded_call& operator=(const unbounded_call&) = delete;
@@ -85,26 +88,38 @@ public:
         add(told_task<std::decay_t<F>>{std::forward<F>(f)});
     }
 
+    /// Errors: EAGAIN if there is no thread for it.
     CORAII_DECL void add(task queued);
 
     /// What has not begun is dropped. Waits for what has, unless it is unbounded.
     CORAII_DECL void stop() noexcept;
 
+    /// Before a fork: waits until the workers have gone, but for those in unbounded calls. Until it has been told how the
+    /// fork went, nothing begins here.
+    CORAII_DECL void before_fork() noexcept;
+    CORAII_DECL void after_fork(bool in_child) noexcept;
+
 private:
     CORAII_DECL void add_thread_if_short();
+    CORAII_DECL void start_thread();
+    bool has_thread() const noexcept { return threads_ != unbounded_; }
 
-    static CORAII_DECL void work(const std::shared_ptr<worker_pool>& pool, worker& self);
+    static CORAII_DECL void* run(void* started) noexcept;
+    CORAII_DECL void work(worker& self);
 
     inline static thread_local constinit current here_now_{nullptr, nullptr};  // while a task of this module runs
 
     std::mutex mutex_;
     std::condition_variable wake_;
+    std::condition_variable gone_;
     std::deque<task> queue_;
     std::list<worker> workers_;
     std::size_t threads_ = 0;
     std::size_t idle_ = 0;
     std::size_t unbounded_ = 0;
     bool stopping_ = false;
+    bool forking_ = false;
+    own_process process_;
 };
 
 /// An executor of the pool's. It keeps the pool's memory, but not its threads: these end with the context.
@@ -139,6 +154,7 @@ public:
 
 private:
     void shutdown() override { pool_->stop(); }
+    CORAII_DECL void notify_fork(asio::execution_context::fork_event event) override;
 
     std::shared_ptr<worker_pool> pool_ = std::make_shared<worker_pool>();
 };

@@ -6,6 +6,7 @@
 #error "coraii/file.hpp is for POSIX systems"
 #endif
 
+#include "coraii/detail/context/own_process.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 
@@ -13,6 +14,7 @@
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <fcntl.h>
@@ -93,11 +95,17 @@ public:
         struct stat info{};
         std::optional<worker_pool::unbounded_call> waits_for_peer;
         if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
-            waits_for_peer.emplace();
+            try {
+                waits_for_peer.emplace();
+            } catch (const boost::system::system_error& e) {
+                throw boost::system::system_error(e.code(), "no thread for " + path_);
+            }
         }
         const int fd = uninterrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NOCTTY, mode); });
+        const int error = errno;
+        waits_for_peer.reset();
         if (fd < 0) {
-            throw_errno(errno, "open", path_);
+            throw_errno(error, "open", path_);
         }
         adopt(fd);
     }
@@ -108,10 +116,15 @@ public:
         adopt(fd);
     }
 
-    /// Closes, once the bounded calls are over. An unbounded one is left the descriptor.
+    /// Closes, once the bounded calls are over. An unbounded one is left the descriptor. In a child of the process the parent's
+    /// calls are in the way: it is closed when nobody knows it any more.
     void close() {
+        if (!is_ours()) {
+            closing_ = true;
+            return;
+        }
         std::unique_lock lock{mutex_};
-        if (std::exchange(closing_, true)) {
+        if (closing_.exchange(true)) {
             return;
         }
         unused_.wait(lock, [this] { return bounded_ == 0; });
@@ -126,6 +139,11 @@ public:
     }
     /// As the cleanup of a scope.
     void close(const exit_status&) { close(); }
+
+    /// False in a child of the process in which it was made: what was done with it there is the parent's to undo.
+    bool is_ours() const noexcept { return process_.is_this(); }
+
+    bool is_closing() const noexcept { return closing_; }
 
     /// For those who know that it is open. -1 once it is closed.
     int fd() const {
@@ -168,7 +186,8 @@ private:
     int fd_ = -1;
     int bounded_ = 0;
     int unbounded_ = 0;
-    bool closing_ = false;
+    std::atomic<bool> closing_ = false;
+    own_process process_;
     std::string path_;
     struct stat info_{};
 };

@@ -222,11 +222,11 @@ struct write_stream_call {
     bool whole;
 
     call_result operator()() const {
-        const worker_pool::unbounded_call may_block;
         const descriptor::use use{*handle, descriptor::kind::unbounded};
         if (!use) {
             return call_aborted();
         }
+        const worker_pool::unbounded_call may_block;
         std::size_t written = 0;
         do {
             const ssize_t n =

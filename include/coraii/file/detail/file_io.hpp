@@ -39,6 +39,9 @@ namespace coraii::detail {
 struct initiate_read_ahead {
     void operator()(io_handler handler, const shared_file& file) const {
         file_state& f = *file;
+        if (const int refused = f.refused(f.position)) {
+            return post_result(std::move(handler), errno_code(refused), 0);
+        }
         if (!f.positioned && f.take_arrived()) {
             return post_result(std::move(handler), {}, f.unread().size());
         }
@@ -76,6 +79,9 @@ struct initiate_plain_call {
             return use ? call(use.fd()) : call_aborted();
         };
         file_state& f = *file;
+        if (const int refused = f.refused()) {
+            return post_result(std::move(handler), errno_code(refused), 0);
+        }
         start_call(std::move(handler), f, on_cancel::leave, std::move(job), [file](call_result&) {});
     }
 };
@@ -120,12 +126,13 @@ inline asio::awaitable<std::optional<std::string>> read_on_for_line(own_frame, s
         co_return std::nullopt;
     }
     file->consume(rest.size());
+    file->line_ended = false;
     co_return rest;
 }
 
 /// A line in memory costs no reference count of the file, and is copied once: the result is made where Asio keeps it.
 inline asio::awaitable<std::optional<std::string>> read_line(own_frame, const shared_file& file) {
-    if (const void* end = file->end_of_line(0)) {
+    if (const void* end = file->end_of_line(0); end != nullptr && file->refused() == 0) {
         co_return file->take_line(end);
     }
     co_return co_await read_on_for_line(own_frame{}, file);
@@ -181,6 +188,9 @@ inline asio::awaitable<void> sync_file(own_frame, shared_file file) {
 }
 
 inline asio::awaitable<void> resize_file(own_frame, shared_file file, std::uint64_t size) {
+    if (size > file_state::most_offset) {
+        throw_io_error(errno_code(EINVAL), "resize", *file);
+    }
     file->forget_unread();
     const auto call = [size](int fd) {
         return uninterrupted([&] { return ::ftruncate(fd, static_cast<off_t>(size)); }) == 0 ? call_result{}

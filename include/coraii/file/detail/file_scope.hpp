@@ -14,6 +14,8 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/deferred.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <cstdint>
 #include <filesystem>
@@ -25,11 +27,13 @@
 
 namespace coraii::detail {
 
-inline void check_path(const std::filesystem::path& path, const char* function) {
+/// Made absolute now: the program may go elsewhere before it is used.
+inline std::filesystem::path checked_path(const std::filesystem::path& path, const char* function) {
     if (path.empty() || path.native().find('\0') != std::string::npos) {
         throw std::invalid_argument(std::string{"coraii::"} + function +
                                     (path.empty() ? ": the path is empty" : ": the path contains a NUL"));
     }
+    return std::filesystem::absolute(path);
 }
 
 /// 16 digits that nobody can guess, for the name of a file that must not be there yet.
@@ -47,11 +51,18 @@ inline std::string random_digits() {
 
 inline constexpr int most_names = 100;  // tried, before EEXIST is an error
 
-/// Awaits `f()` on a worker. Cancelled, it is left alone.
+/// Awaits `f()` on a worker. Cancelled, it is left alone. Errors: `f`'s own, which know the path; for those of the worker it is
+/// given here.
 template <class F>
-asio::awaitable<void> on_worker(own_frame, worker_executor workers, F f) {
+asio::awaitable<void> on_worker(own_frame, worker_executor workers, const std::filesystem::path& path, F f) {
     auto call = offload_call(std::move(workers), std::move(f), asio::deferred, on_cancel::leave);
-    co_await std::move(call);
+    boost::system::error_code not_made;
+    try {
+        co_await std::move(call);
+    } catch (const call_not_made& e) { not_made = e.code(); }
+    if (not_made) {
+        throw boost::system::system_error(not_made, "no thread for " + path.native());
+    }
 }
 
 /// Awaits `resource->close(why)` on a worker; where nothing can be awaited, it is called on the spot.

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -103,6 +104,7 @@ class file_state {
 public:
     static constexpr std::size_t block_size = std::size_t{64} * 1024;  // bytes that are read ahead, at least
     static constexpr std::size_t block_capacity = block_size + 4096;  // with what may be left of the one before
+    static constexpr std::uint64_t most_offset = (std::numeric_limits<std::int64_t>::max)();  // the kernel's are signed
     static constexpr std::size_t most_at_once = 2 * block_size;  // bytes copied from the page cache by an event loop
 
     file_state(asio::any_io_executor on, worker_executor pool, std::shared_ptr<descriptor> opened,
@@ -143,6 +145,8 @@ public:
     }
     /// The scope is being left: the descriptor is its own again, and what may never end is not waited for.
     void leave() {
+        left = true;
+        block.reset();
         ring.release();
         if (const std::shared_ptr<external_wait> call = stream_call.lock()) {
             call->cancel();
@@ -193,6 +197,11 @@ public:
         return true;
     }
 
+    /// Why an operation at `offset` is not even begun; 0 if it may be.
+    int refused(std::uint64_t offset = 0) const noexcept {
+        return left || handle->is_closing() ? EBADF : offset > most_offset ? EINVAL : 0;
+    }
+
     /// What the kernel has in memory, without blocking; 0 if a worker has to be asked.
     std::size_t read_at_once(const io_vectors& to, std::uint64_t offset) noexcept {
 #ifdef RWF_NOWAIT
@@ -220,6 +229,7 @@ public:
     }
     /// What stands before that LF, or before a CR and it. Good until the next operation.
     std::string_view take_line(const void* end) noexcept {
+        line_ended = true;
         const char* line = unread().data();
         const auto size = static_cast<std::size_t>(static_cast<const char*>(end) - line);
         consume(size + 1);
@@ -231,6 +241,8 @@ public:
     std::shared_ptr<descriptor> handle;
     std::filesystem::path path;
     bool append;
+    bool left = false;  // its scope: what is begun now is refused
+    bool line_ended = true;  // the last line that was read
     bool positioned;  // else a stream: a FIFO, a terminal
     std::uint64_t position;  // of the next byte for the user; unread() begins here
     std::shared_ptr<read_block> block;

@@ -23,12 +23,12 @@ namespace coraii {
 
 namespace detail {
 
-inline async_scope<file> replaced_file(std::filesystem::path path) {
+inline async_scope<file> replaced_file(std::filesystem::path path, atomic_file_options options) {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     const worker_executor workers = workers_of(executor);
-    const auto next = std::make_shared<replacement>(path);
+    const auto next = std::make_shared<replacement>(path, options.mode);
     auto begin = [next] { next->begin(); };
-    co_await on_worker(own_frame{}, workers, std::move(begin));
+    co_await on_worker(own_frame{}, workers, path, std::move(begin));
     file opened = file_access::make(executor, workers, next->handle(), std::move(path));
     const exit_status why = co_yield opened;
     file_access::leave(opened);
@@ -37,9 +37,8 @@ inline async_scope<file> replaced_file(std::filesystem::path path) {
 
 }  // namespace detail
 
-async_scope<file> atomic_file(std::filesystem::path path, std::source_location where) {
-    detail::check_path(path, "atomic_file");
-    auto scope = detail::replaced_file(std::move(path));
+async_scope<file> atomic_file(std::filesystem::path path, atomic_file_options options, std::source_location where) {
+    auto scope = detail::replaced_file(detail::checked_path(std::move(path), "atomic_file"), options);
     detail::scope_access::made_at(scope, where);
     return scope;
 }

@@ -59,7 +59,14 @@ void file::seek(std::uint64_t position) {
     if (!state_->positioned) {
         detail::throw_errno(ESPIPE, "seek", state_->path.native());
     }
+    if (position > detail::file_state::most_offset) {
+        detail::throw_errno(EINVAL, "seek", state_->path.native());
+    }
     state_->seek(position);
+}
+
+bool file::line_ended() const noexcept {
+    return state_->line_ended;
 }
 
 std::uint64_t file::position() const noexcept {

@@ -44,9 +44,7 @@ public:
 
     void attempt() {
         if (handle_ == nullptr) {
-            auto opened = std::make_shared<descriptor>();
-            opened->open(path_, O_RDWR | O_CREAT, 0666);
-            handle_ = std::move(opened);
+            handle_ = open_or_create();
         }
         const int fd = handle_->fd();
         if (uninterrupted([fd] { return ::flock(fd, LOCK_EX | LOCK_NB); }) != 0) {
@@ -68,12 +66,30 @@ public:
     /// As the cleanup of a scope. No effect the second time.
     void close(const exit_status&) {
         if (const std::shared_ptr<descriptor> handle = std::exchange(handle_, nullptr)) {
-            ::flock(handle->fd(), LOCK_UN);  // a child that was forked has the descriptor, too
+            if (handle->is_ours()) {
+                ::flock(handle->fd(), LOCK_UN);  // a child that was forked has the descriptor, too
+            }
             handle->close();
         }
     }
 
 private:
+    /// Where everybody may make files, the kernel refuses O_CREAT for one that is there and another's (fs.protected_regular).
+    std::shared_ptr<descriptor> open_or_create() const {
+        for (int create : {0, O_CREAT | O_EXCL, 0, O_CREAT}) {  // the last for a symlink that leads nowhere
+            auto opened = std::make_shared<descriptor>();
+            try {
+                opened->open(path_, O_RDWR | create, 0666);
+                return opened;
+            } catch (const boost::system::system_error& e) {
+                if (create == O_CREAT || (e.code().value() != ENOENT && e.code().value() != EEXIST)) {
+                    throw;
+                }
+            }
+        }
+        return nullptr;  // not reached
+    }
+
     std::filesystem::path path_;
     std::shared_ptr<descriptor> handle_;
     bool locked_ = false;
@@ -90,7 +106,7 @@ struct file_locks {
         asio::steady_timer pause{executor};
         for (std::chrono::steady_clock::duration length = 1ms;; length = (std::min)(2 * length, longest_pause)) {
             auto attempt = [lock] { lock->attempt(); };
-            co_await on_worker(own_frame{}, workers, std::move(attempt));
+            co_await on_worker(own_frame{}, workers, path, std::move(attempt));
             if (lock->locked()) {
                 break;
             }
@@ -106,8 +122,7 @@ struct file_locks {
 }  // namespace detail
 
 async_scope<file_lock> lock_file(std::filesystem::path path, std::source_location where) {
-    detail::check_path(path, "lock_file");
-    auto scope = detail::file_locks::open(std::move(path));
+    auto scope = detail::file_locks::open(detail::checked_path(path, "lock_file"));
     detail::scope_access::made_at(scope, where);
     return scope;
 }

@@ -8,6 +8,7 @@
 #include "coraii/exit_status.hpp"
 #include "coraii/file/detail/descriptor.hpp"
 #include "coraii/file/detail/file_scope.hpp"
+#include "coraii/file/detail/tree_removal.hpp"
 #include "coraii/file/handle.hpp"
 #include "coraii/file/temp_file.hpp"
 
@@ -21,7 +22,6 @@
 #include <memory>
 #include <source_location>
 #include <sys/stat.h>
-#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -43,10 +43,12 @@ public:
         }
     }
 
+    const std::filesystem::path& parent() const noexcept { return parent_; }
     const std::filesystem::path& path() const noexcept { return path_; }
     const std::shared_ptr<descriptor>& handle() const noexcept { return handle_; }
 
     void make_file() {
+        is_directory_ = false;
         const int fd = make(
             [](const char* path) { return ::open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); });
         handle_->adopt(fd, path_.native());
@@ -86,17 +88,21 @@ private:
 
     void remove() {
         const std::filesystem::path path = std::exchange(path_, {});
-        std::error_code error;
-        if (!path.empty()) {
-            std::filesystem::remove_all(path, error);  // gone already is no error
+        if (path.empty() || !handle_->is_ours()) {
+            return;
         }
-        if (error) {
-            throw_errno(error.value(), "remove", path.native());
+        tree_removal removal;
+        if (is_directory_) {
+            removal.remove_directory(AT_FDCWD, path);
+        } else {  // should it be a directory by now, that is somebody else's
+            removal.remove_entry(AT_FDCWD, path, path);
         }
+        removal.throw_first_error();
     }
 
     std::filesystem::path parent_;
     std::filesystem::path path_;  // while there is something to remove
+    bool is_directory_ = true;
     std::shared_ptr<descriptor> handle_ = std::make_shared<descriptor>();
 };
 
@@ -105,7 +111,7 @@ inline async_scope<file> temporary_file(std::filesystem::path directory) {
     const worker_executor workers = workers_of(executor);
     const auto made = std::make_shared<temporary>(std::move(directory));
     auto make = [made] { made->make_file(); };
-    co_await on_worker(own_frame{}, workers, std::move(make));
+    co_await on_worker(own_frame{}, workers, made->parent(), std::move(make));
     file opened = file_access::make(executor, workers, made->handle(), made->path());
     const exit_status why = co_yield opened;
     file_access::leave(opened);
@@ -117,7 +123,7 @@ inline async_scope<std::filesystem::path> temporary_directory(std::filesystem::p
     const worker_executor workers = workers_of(executor);
     const auto made = std::make_shared<temporary>(std::move(parent));
     auto make = [made] { made->make_directory(); };
-    co_await on_worker(own_frame{}, workers, std::move(make));
+    co_await on_worker(own_frame{}, workers, made->parent(), std::move(make));
     std::filesystem::path path = made->path();
     const exit_status why = co_yield path;
     co_await close_on_worker(workers, made, why);
@@ -126,17 +132,13 @@ inline async_scope<std::filesystem::path> temporary_directory(std::filesystem::p
 }  // namespace detail
 
 async_scope<file> temp_file(std::filesystem::path directory, std::source_location where) {
-    detail::check_path(directory, "temp_file");
-    directory = std::filesystem::absolute(directory);
-    auto scope = detail::temporary_file(std::move(directory));
+    auto scope = detail::temporary_file(detail::checked_path(directory, "temp_file"));
     detail::scope_access::made_at(scope, where);
     return scope;
 }
 
 async_scope<std::filesystem::path> temp_directory(std::filesystem::path parent, std::source_location where) {
-    detail::check_path(parent, "temp_directory");
-    parent = std::filesystem::absolute(parent);
-    auto scope = detail::temporary_directory(std::move(parent));
+    auto scope = detail::temporary_directory(detail::checked_path(parent, "temp_directory"));
     detail::scope_access::made_at(scope, where);
     return scope;
 }

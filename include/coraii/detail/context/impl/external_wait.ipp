@@ -23,11 +23,23 @@ void external_waits::remove(external_wait& wait) noexcept {
     unlink(wait);
 }
 
+void external_waits::threads_are_lost() noexcept {
+    process_ = {};
+    for (external_wait* wait = first_; wait != nullptr;) {  // there is no other thread
+        const std::shared_ptr<external_wait> lost = wait->shared_from_this();
+        wait = wait->next_;
+        lost->thread_is_lost();
+    }
+}
+
 void external_waits::forget_all() noexcept {
     for (;;) {
         std::shared_ptr<external_wait> wait;
         {
-            const std::lock_guard lock{mutex_};
+            std::unique_lock lock{mutex_, std::defer_lock};
+            if (process_.is_this()) {
+                lock.lock();
+            }
             if (first_ == nullptr) {
                 return;
             }

@@ -2,6 +2,7 @@
 #ifndef CORAII_DETAIL_WORKERS_IMPL_WORKER_POOL_IPP
 #define CORAII_DETAIL_WORKERS_IMPL_WORKER_POOL_IPP
 
+#include "coraii/detail/context/registry.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -9,16 +10,15 @@
 #include <boost/asio/execution.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/query.hpp>
+#include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <csignal>
+#include <cstddef>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <pthread.h>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,8 +31,8 @@ void worker_pool::add(task queued) {
             queue_.push_back(std::move(queued));
             try {
                 add_thread_if_short();
-            } catch (const std::system_error&) {
-                if (threads_ == 0) {
+            } catch (const boost::system::system_error&) {
+                if (!has_thread()) {
                     queued = std::move(queue_.back());
                     queue_.pop_back();
                     throw;
@@ -44,82 +44,134 @@ void worker_pool::add(task queued) {
 }
 
 void worker_pool::stop() noexcept {
+    if (!process_.is_this()) {
+        return;
+    }
     std::deque<task> dropped;
-    std::vector<std::thread> ending;
+    std::vector<pthread_t> ending;
     {
         const std::lock_guard lock{mutex_};
         if (std::exchange(stopping_, true)) {
             return;  // Asio shuts a context down twice
         }
         dropped.swap(queue_);
-        for (worker& w : workers_) {
+        for (const worker& w : workers_) {
             if (w.unbounded) {
-                w.thread.detach();
+                pthread_detach(w.thread);
             } else {
-                ending.push_back(std::move(w.thread));
+                ending.push_back(w.thread);
             }
         }
     }
     wake_.notify_all();
-    for (std::thread& thread : ending) {
-        thread.join();
+    for (const pthread_t thread : ending) {
+        pthread_join(thread, nullptr);
     }
 }
 
-void worker_pool::add_thread_if_short() {
-    if (queue_.size() <= idle_ || threads_ - unbounded_ >= most_working || stopping_) {
-        return;
+void worker_pool::before_fork() noexcept {
+    std::unique_lock lock{mutex_};
+    forking_ = true;
+    wake_.notify_all();
+    gone_.wait(lock, [this] { return !has_thread(); });
+    lock.release();
+}
+
+void worker_pool::after_fork(bool in_child) noexcept {
+    std::unique_lock lock{mutex_, std::adopt_lock};
+    if (in_child) {
+        process_ = {};
+        workers_.clear();
+        threads_ = unbounded_ = 0;
     }
-    workers_.emplace_back();
+    forking_ = false;
+    std::deque<task> dropped;
+    try {
+        for (std::size_t i = 0; i < queue_.size(); ++i) {
+            add_thread_if_short();
+        }
+    } catch (const boost::system::system_error&) {
+        if (!has_thread()) {
+            dropped.swap(queue_);
+        }
+    }
+    lock.unlock();
+}
+
+void worker_pool::add_thread_if_short() {
+    if (queue_.size() > idle_ && threads_ - unbounded_ < most_working && !stopping_ && !forking_) {
+        start_thread();
+    }
+}
+
+void worker_pool::start_thread() {
+    workers_.push_back({shared_from_this()});
+    worker& started = workers_.back();
     // Signals are for the program's own threads.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-        workers_.back().thread = std::thread{&worker_pool::work, shared_from_this(), std::ref(workers_.back())};
-    } catch (...) {
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        workers_.pop_back();
-        throw;
-    }
+    const int error = pthread_create(&started.thread, nullptr, run, &started);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (error != 0) {
+        workers_.pop_back();
+        throw boost::system::system_error(boost::system::error_code{error, boost::system::system_category()},
+                                          "start a thread");
+    }
     ++threads_;
 }
 
-void worker_pool::work(const std::shared_ptr<worker_pool>& pool, worker& self) {
-    std::unique_lock lock{pool->mutex_};
+void* worker_pool::run(void* started) noexcept {
+    worker& self = *static_cast<worker*>(started);
+    const std::shared_ptr<worker_pool> pool = std::move(self.pool);
+    pool->work(self);
+    return nullptr;
+}
+
+void worker_pool::work(worker& self) {
+    std::unique_lock lock{mutex_};
     // Back from an unbounded call there may be one more of us than there should be.
-    while (pool->threads_ - pool->unbounded_ <= most_working) {
-        ++pool->idle_;
-        pool->wake_.wait(lock, [&pool] { return pool->stopping_ || !pool->queue_.empty(); });
-        --pool->idle_;
-        if (pool->stopping_) {
+    while (threads_ - unbounded_ <= most_working && !forking_) {
+        ++idle_;
+        wake_.wait(lock, [this] { return stopping_ || forking_ || !queue_.empty(); });
+        --idle_;
+        if (stopping_ || forking_) {
             break;
         }
-        task next = std::move(pool->queue_.front());
-        pool->queue_.pop_front();
+        task next = std::move(queue_.front());
+        queue_.pop_front();
         lock.unlock();
-        std::move(next)(current{pool.get(), &self});
+        std::move(next)(current{this, &self});
         lock.lock();
     }
-    --pool->threads_;
-    if (!pool->stopping_) {
-        self.thread.detach();
-        pool->workers_.remove_if([&self](const worker& w) { return &w == &self; });
+    --threads_;
+    if (!stopping_) {
+        pthread_detach(self.thread);
+        workers_.remove_if([&self](const worker& w) { return &w == &self; });
     }
+    gone_.notify_all();
 }
 
 worker_pool::unbounded_call::unbounded_call() : here_{here_now_} {
     if (here_.pool != nullptr) {
-        const std::lock_guard lock{here_.pool->mutex_};
-        if (here_.pool->stopping_ || here_.pool->unbounded_ == most_unbounded) {
+        worker_pool& pool = *here_.pool;
+        const std::lock_guard lock{pool.mutex_};
+        if (pool.stopping_ || pool.unbounded_ == most_unbounded) {
             throw boost::system::system_error(boost::system::error_code{
-                here_.pool->stopping_ ? asio::error::operation_aborted : asio::error::try_again});
+                pool.stopping_ ? asio::error::operation_aborted : asio::error::try_again});
+        }
+        ++pool.unbounded_;
+        try {
+            pool.add_thread_if_short();
+        } catch (...) {
+            if (!pool.has_thread()) {
+                --pool.unbounded_;
+                throw;
+            }
         }
         here_.self->unbounded = true;
-        ++here_.pool->unbounded_;
-        here_.pool->add_thread_if_short();
+        pool.gone_.notify_all();
     }
 }
 
@@ -128,6 +180,17 @@ worker_pool::unbounded_call::~unbounded_call() {
         const std::lock_guard lock{here_.pool->mutex_};
         here_.self->unbounded = false;
         --here_.pool->unbounded_;
+    }
+}
+
+void worker_service::notify_fork(asio::execution_context::fork_event event) {
+    if (event == asio::execution_context::fork_prepare) {
+        return pool_->before_fork();
+    }
+    const bool in_child = event == asio::execution_context::fork_child;
+    pool_->after_fork(in_child);
+    if (in_child) {
+        registry::of(context()).waits.threads_are_lost();
     }
 }
 

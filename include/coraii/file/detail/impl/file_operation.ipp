@@ -18,8 +18,8 @@ namespace coraii::detail {
 
 void start_read(io_handler handler, const shared_file& file, std::optional<std::uint64_t> at, const io_vectors& to) {
     file_state& f = *file;
-    if (to.bytes == 0) {
-        return post_result(std::move(handler), {}, 0);
+    if (const int refused = f.refused(at.value_or(f.position)); refused != 0 || to.bytes == 0) {
+        return post_result(std::move(handler), errno_code(refused), 0);
     }
     if (!at && !f.positioned) {
         f.take_arrived();
@@ -59,8 +59,8 @@ void start_read(io_handler handler, const shared_file& file, std::optional<std::
 void start_write(io_handler handler, const shared_file& file, std::optional<std::uint64_t> at, const io_vectors& from,
                  bool whole) {
     file_state& f = *file;
-    if (from.bytes == 0) {
-        return post_result(std::move(handler), {}, 0);
+    if (const int refused = f.refused(at.value_or(f.position)); refused != 0 || from.bytes == 0) {
+        return post_result(std::move(handler), errno_code(refused), 0);
     }
     f.forget_unread();
     if (!at && !f.positioned) {
