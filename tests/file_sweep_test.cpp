@@ -12,8 +12,10 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 using namespace test;
 using coraii::testing::fault_kind;
@@ -21,8 +23,8 @@ using coraii::testing::point;
 
 namespace {
 
-void sweep(const coraii::testing::scenario& scenario) {
-    coraii::testing::sweep_options options{.pairs = 20};
+void sweep(const coraii::testing::scenario& scenario, std::function<void()> check) {
+    coraii::testing::sweep_options options{.pairs = 20, .check = std::move(check)};
     // Standard library calls of the file system and threads are not ours to try without memory.
     std::erase(options.kinds, fault_kind::no_memory);
     options.executors = {coraii::testing::on_executor::context, coraii::testing::on_executor::strand};
@@ -49,14 +51,12 @@ TEST_CASE("sweep: atomic_file has the old or the new content, and leaves nothing
         spit(path, before);
     };
     sweep([&]() -> awaitable<void> {
-        look();  // what the run before has left
         co_await coraii::with(coraii::atomic_file(path), [&](coraii::file& f) -> awaitable<void> {
             co_await point("before the write");
             co_await f.write(after);
             co_await point("after the write");
         });
-    });
-    look();
+    }, look);
     CHECK(old_ones > 20);
     CHECK(new_ones > 0);
 }
@@ -64,10 +64,12 @@ TEST_CASE("sweep: atomic_file has the old or the new content, and leaves nothing
 TEST_CASE("sweep: temp_directory, temp_file, lock_file and open_file leave nothing behind", "[file]") {
     const scratch place;
     const no_descriptor_left checked;
-    sweep([&]() -> awaitable<void> {
+    const auto look = [&] {
         if (place.names().size() > 1) {
             throw std::logic_error("a stray file");
         }
+    };
+    sweep([&]() -> awaitable<void> {
         co_await coraii::with(
             coraii::lock_file(place / "lock"), coraii::temp_directory(place.path()),
             [&](coraii::file_lock&, std::filesystem::path& directory) -> awaitable<void> {
@@ -81,6 +83,6 @@ TEST_CASE("sweep: temp_directory, temp_file, lock_file and open_file leave nothi
                     });
                 });
             });
-    });
+    }, look);
     CHECK(place.names().size() == 1);
 }

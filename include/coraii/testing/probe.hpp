@@ -31,7 +31,8 @@ namespace coraii::testing {
 /// A resource that is only looked at: it records when it is set up, used, cleaned and destroyed, and `run` and `sweep`
 /// fail if it is not cleaned exactly once, or in the wrong order, or used afterwards.
 ///
-/// Put one into a scope in place of the real resource, or beside it. Each step is an async operation that waits for one
+/// Put one into a scope in place of the real resource, or beside it; then clean it before the first wait of the cleanup, for in a
+/// context that is destroyed there the cleanup is cut off. Each step is an async operation that waits for one
 /// turn, a `point()`; it can be told to fail or to stall there. Steps named `_now` do not wait.
 ///
 /// Move-only; to use one that was moved from is a `std::logic_error`.
@@ -47,11 +48,11 @@ class probe {
         return std::string{names[static_cast<std::size_t>(s)]} + " of '" + name_ + "'";
     }
 
-    auto wait(step s) {
+    auto wait(step s, const std::source_location& where = {}) {
         const allocations::unobserved quiet;
         checked();
         return detail::wait_as(
-            {log_, text(s), std::pair{id_, s}, told(s) == instruction::stall,
+            {log_, text(s), detail::probe_step{id_, s, where}, told(s) == instruction::stall,
              told(s) == instruction::fail ? std::make_exception_ptr(failed(s)) : std::exception_ptr{}});
     }
 
@@ -73,11 +74,13 @@ public:
         }
     }
 
-    [[nodiscard]] auto set_up() { return wait(step::setup); }
+    [[nodiscard]] auto set_up(std::source_location where = std::source_location::current()) {
+        return wait(step::setup, where);
+    }
     [[nodiscard]] auto use() { return wait(step::use); }
     [[nodiscard]] auto clean_up() { return wait(step::cleanup); }
 
-    void set_up_now() { now(step::setup); }
+    void set_up_now(std::source_location where = std::source_location::current()) { now(step::setup, where); }
     void touch() const { checked().touched(id_); }
     void clean_up_now() { now(step::cleanup); }
 
@@ -98,8 +101,8 @@ public:
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
 private:
-    void now(step s) {
-        checked().began(id_, s);
+    void now(step s, const std::source_location& where = {}) {
+        checked().began(id_, s, where);
         const bool fails = told(s) == instruction::fail;
         log_->ended(id_, s, fails ? detail::record::outcome::failed : detail::record::outcome::done);
         if (fails) {

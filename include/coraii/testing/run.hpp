@@ -15,7 +15,10 @@
 
 #include <chrono>
 #include <concepts>
+#include <cstddef>
 #include <exception>
+#include <memory>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -28,12 +31,40 @@ namespace coraii::testing {
 /// always wins against those. Elsewhere, the steady clock. `cleanup_timeout` goes by it. Needs Asio's epoll reactor.
 using clock = detail::clock;
 
+namespace detail {
+
+/// A wait that a run which cannot end tells of.
+class listed_delay {
+public:
+    explicit listed_delay(const std::source_location& where) {
+        if (const stage* const here = stage::current()) {
+            log_ = here->log();
+            listed_ = log_->now_waiting("delay (" + to_string(where) + ")");
+        }
+    }
+    listed_delay(const listed_delay&) = delete;
+    listed_delay& operator=(const listed_delay&) = delete;
+    ~listed_delay() {
+        if (log_) {
+            log_->no_longer(listed_);
+        }
+    }
+
+private:
+    std::shared_ptr<record> log_;
+    record::wait listed_;
+};
+
+}  // namespace detail
+
 /// A timer that goes by virtual time where that exists.
 using timer = asio::basic_waitable_timer<clock>;
 
 /// Waits, in virtual time where that exists. Cancellation: as of a timer.
-inline asio::awaitable<void> delay(clock::duration duration) {
+inline asio::awaitable<void> delay(clock::duration duration,
+                                   std::source_location where = std::source_location::current()) {
     timer t{co_await asio::this_coro::executor, duration};
+    const detail::listed_delay listed{where};
     boost::system::error_code error;  // not an exception of Asio's: later versions end the program if it finds no memory
     co_await t.async_wait(asio::redirect_error(asio::use_awaitable, error));
     if (error) {
@@ -54,6 +85,9 @@ struct run_options {
     cleanup_order order = cleanup_order::any;
     /// How long, in real time, what the kit does not know (I/O, real timers, other threads) may keep the run waiting.
     std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
+    /// After so many turns of the event loop, or so much virtual time, the run is broken off as one that never ends.
+    std::size_t most_turns = 1'000'000;
+    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};
 };
 
 /// Runs a coroutine to its end, on an `io_context` of its own and in virtual time, and gives its result.
@@ -63,7 +97,7 @@ struct run_options {
 ///
 /// Errors: what the coroutine threw; but `failure`, which tells of that, too, if
 ///   - it cannot finish: the text names the points that are waited at, and the scopes, with their names and places;
-///   - it has finished, but scopes or other work are left that cannot end;
+///   - it has finished, but scopes or other work are left that cannot end, or go on and on;
 ///   - a `probe` was not cleaned exactly once, or not in the order asked for, or used too late.
 /// Executor: everything runs on the calling thread. Not to be called inside a coroutine.
 template <class F>
@@ -84,7 +118,9 @@ auto run(F coroutine, const run_options& options = {}) {
                              .order = options.order,
                              .cleanups_may_be_cancelled = true,
                              .keeps_cancellation_state = false,
-                             .patience = options.patience}};
+                             .patience = options.patience,
+                             .most_turns = options.most_turns,
+                             .most_time = options.most_time}};
         stage.run([&]() -> asio::awaitable<void> {
             if constexpr (std::is_void_v<T>) {
                 co_await coraii::detail::start_setup(coroutine);
@@ -93,11 +129,7 @@ auto run(F coroutine, const run_options& options = {}) {
             }
         });
         error = stage.error();
-        if (!stage.ended()) {
-            wrong = "the coroutine cannot finish; nothing is left that could wake it" + stage.situation();
-        } else if (const auto left = stats(*stage.context()); stage.stuck() || left.open + left.closing != 0) {
-            wrong = "the coroutine has finished, but work is left behind that cannot end" + stage.situation();
-        }
+        wrong = stage.not_over("the coroutine");
         if (wrong.empty()) {
             stage.destroy_context();
             stage.log()->run_ended();

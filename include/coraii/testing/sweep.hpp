@@ -4,6 +4,7 @@
 
 #include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/testing/allocations.hpp"
+#include "coraii/testing/detail/last_words.hpp"
 #include "coraii/testing/detail/stage.hpp"
 #include "coraii/testing/fault.hpp"
 
@@ -13,7 +14,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdio>
 #include <exception>
 #include <functional>
 #include <map>
@@ -58,8 +58,13 @@ struct sweep_options {
     std::size_t pairs = 100;
     /// The sweep ends when so many runs have failed.
     std::size_t failures = 5;
+    /// Called after each run, when its context is gone: what it throws is what was wrong with that run. For what the scenario
+    /// leaves outside: files, rows, counters. It should put right what it finds wrong, or later runs are blamed.
+    std::function<void()> check{};
     /// As in `run_options`.
     std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
+    std::size_t most_turns = 1'000'000;
+    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};
 };
 
 /// What became of one run.
@@ -127,44 +132,6 @@ inline std::ostream& operator<<(std::ostream& out, const sweep_report& r) {
 
 namespace detail {
 
-/// Tells which run it was when the program ends in the middle of one.
-class last_words {
-public:
-    explicit last_words(const trial& t) : trial_{&t}, before_{std::exchange(current_, this)} {
-        if (before_ == nullptr) {
-            handler_ = std::set_terminate(speak);
-        }
-    }
-    last_words(const last_words&) = delete;
-    last_words& operator=(const last_words&) = delete;
-    ~last_words() {
-        current_ = before_;
-        if (before_ == nullptr) {
-            std::set_terminate(handler_);
-        }
-    }
-
-private:
-    [[noreturn]] static void speak() {
-        const allocations::unobserved quiet;
-        if (current_ != nullptr) {
-            std::ostringstream text;
-            text << *current_->trial_;
-            std::fprintf(stderr, "coraii::testing: std::terminate was called in the run %s\n", text.str().c_str());
-        }
-        if (handler_ != nullptr) {
-            handler_();
-        }
-        std::abort();
-    }
-
-    inline static thread_local constinit last_words* current_ = nullptr;
-    inline static std::terminate_handler handler_ = nullptr;
-
-    const trial* trial_;
-    last_words* before_;
-};
-
 inline void check_end(stage& run, const trial& tried, const sweep_options& options) {
     record& log = *run.log();
     // On an executor that the library does not know, a guard that is dropped without memory is left to the context's end.
@@ -173,13 +140,9 @@ inline void check_end(stage& run, const trial& tried, const sweep_options& optio
     if (tried.injected.kind == fault_kind::none && run.error() && !options.may_throw) {
         log.problem("the scenario throws, and nothing was injected: " + what(run.error()));
     }
-    if (run.context() != nullptr && !run.torn()) {
-        const auto left = stats(*run.context());
-        if (!run.ended()) {
-            log.problem("the scenario cannot finish" + run.situation());
-        } else if (!without_memory_to_queue && (run.stuck() || left.open + left.closing != 0)) {
-            log.problem("the scenario has finished, but work is left behind that cannot end" + run.situation());
-        }
+    const std::string not_over = run.not_over("the scenario");
+    if (!not_over.empty() && !(run.ended() && !run.endless() && without_memory_to_queue)) {
+        log.problem(not_over);
     }
     if (!run.torn() && !options.errors_may_be_swallowed) {
         for (const std::string& problem : run.errors().problems()) {
@@ -190,7 +153,9 @@ inline void check_end(stage& run, const trial& tried, const sweep_options& optio
 
 inline run_report run_once(const scenario& tested, const trial& tried, const sweep_options& options) {
     run_report report{tried};
-    const last_words at_abort{tried};
+    std::ostringstream text;
+    text << "coraii::testing: the program ends in the run replay(scenario, " << tried << ", options)\n";
+    const last_words if_it_crashes{text.str()};
     stage run{{.injected = tried.injected,
                .slot = tried.slot,
                .executor = tried.executor,
@@ -198,11 +163,19 @@ inline run_report run_once(const scenario& tested, const trial& tried, const swe
                .cleanups_may_be_cancelled = options.cleanups_may_be_cancelled,
                .keeps_cancellation_state = options.keeps_cancellation_state,
                .tracked = tried.executor != on_executor::forwarding,
-               .patience = options.patience}};
+               .patience = options.patience,
+               .most_turns = options.most_turns,
+               .most_time = options.most_time}};
     run.run(tested);
     check_end(run, tried, options);
     run.destroy_context();
     run.log()->run_ended();
+    if (options.check) {
+        const allocations::unobserved quiet;
+        try {
+            options.check();
+        } catch (...) { run.log()->problem("the check after the run: " + what(std::current_exception())); }
+    }
     report.struck = run.reached();
     report.points = run.points();
     report.turns = run.turns();

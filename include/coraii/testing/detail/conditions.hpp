@@ -6,6 +6,7 @@
 #include "coraii/testing/fault.hpp"
 
 #include <chrono>
+#include <cstddef>
 
 namespace coraii::testing::detail {
 
@@ -19,6 +20,8 @@ struct conditions {
     bool keeps_cancellation_state = true;
     bool tracked = true;  // as by `track_scopes`, which `with` differs by
     std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
+    std::size_t most_turns = 1'000'000;
+    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};  // virtual
 };
 
 }  // namespace coraii::testing::detail

@@ -48,12 +48,16 @@ public:
         return probes_.size() - 1;
     }
 
-    void began(std::size_t id, step what) {
+    void began(std::size_t id, step what, const std::source_location& where) {
         const allocations::unobserved quiet;
         const std::lock_guard lock{mutex_};
         probe& p = probes_[id];
         switch (what) {
             case step::setup:
+                // Made by `std::make_shared`, the place is in the library; it is set up in the user's code.
+                if (std::string_view{p.where.file_name()} != where.file_name()) {
+                    p.where = where;
+                }
                 note(p, "setup begins");
                 if (p.setup != 0) {
                     wrong(p, "was set up twice");
@@ -156,6 +160,10 @@ public:
         const std::lock_guard lock{mutex_};
         torn_ = true;
     }
+    void context_dies() {
+        const std::lock_guard lock{mutex_};
+        torn_ = dying_ = true;
+    }
     /// The same, and a cleanup may be left to the context's end: what was destroyed may have been its start.
     void torn_out_of_order() {
         const std::lock_guard lock{mutex_};
@@ -190,7 +198,9 @@ public:
         const std::lock_guard lock{mutex_};
         for (const probe& p : probes_) {
             if (p.setup != 0 && !p.released && p.cleanups == 0) {
-                wrong(p, "was set up and never cleaned");
+                wrong(p, dying_ ? "was set up and never cleaned. In a context that is destroyed a cleanup is cut off at its first "
+                                  "suspension: if yours waits for something else before, clean the probe before that"
+                                : "was set up and never cleaned");
             }
             if (p.released && p.cleanups != 0) {
                 wrong(p, "was released, and cleaned nevertheless");
@@ -254,6 +264,7 @@ private:
 
     mutable std::mutex mutex_;
     bool torn_ = false;
+    bool dying_ = false;
     bool ordered_ = true;
     std::size_t setups_ = 0;
     std::vector<probe> probes_;

@@ -10,6 +10,7 @@
 #include "coraii/testing/detail/forwarding_executor.hpp"
 #include "coraii/testing/detail/injected_errors.hpp"
 #include "coraii/testing/detail/record.hpp"
+#include "coraii/testing/detail/situation.hpp"
 #include "coraii/testing/fault.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -77,9 +78,14 @@ public:
         const allocations::unobserved quiet;
         main_ = std::move(main);
         start();
+        const clock::time_point begun = time_.now;
         while (context_ != nullptr) {
             strike_between_turns();
             if (context_ == nullptr || over()) {
+                break;
+            }
+            if (turns_ >= given_.most_turns || time_.now - begun >= given_.most_time) {
+                endless_ = true;
                 break;
             }
         }
@@ -123,6 +129,8 @@ public:
 
     bool ended() const noexcept { return main_ended_; }
     bool stuck() const noexcept { return stuck_; }
+    /// The run was broken off: it had gone on for longer than it may.
+    bool endless() const noexcept { return endless_; }
     bool torn() const { return record_->is_torn(); }
     bool reached() const noexcept { return struck_ > (given_.injected.again ? 1 : 0); }
     const std::exception_ptr& error() const noexcept { return error_; }
@@ -133,30 +141,25 @@ public:
     std::size_t allocations_made() const noexcept { return allocated_; }
     asio::io_context* context() const noexcept { return context_.get(); }
 
-    /// What is open and what is waited for, in lines. For a run that is stuck, or has left something behind.
-    std::string situation() const {
-        std::string text;
-        for (const std::string& wait : record_->waits()) {
-            text += "\n  waiting: " + wait;
+    /// Empty if the run has come to its end, and left nothing behind.
+    std::string not_over(const std::string& who) const {
+        if (context_ == nullptr || torn()) {
+            return {};
         }
-        if (context_ == nullptr) {
-            return text;
+        const auto situation = [this] { return situation_of(*context_, *record_, time_); };
+        if (endless_) {
+            const auto hours = std::chrono::duration_cast<std::chrono::hours>(time_.now.time_since_epoch()).count() - 1;
+            return (main_ended_ ? who + " has ended, but something goes on" : who + " does not end") + ": after " +
+                   std::to_string(turns_) + " turns and " + std::to_string(hours) + " h of virtual time it was broken off" +
+                   situation();
         }
-        for_each_scope(*context_, [&text](const scope_info& scope) {
-            static constexpr const char* phases[] = {"not begun", "being set up", "open", "being cleaned", "closed"};
-            const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(scope.age);
-            text += "\n  scope: ";
-            text += scope.name.empty() ? std::string{"(without a name)"} : "'" + std::string{scope.name} + "'";
-            text += " (" + to_string(scope.where) + ") is " + phases[static_cast<int>(scope.state)] + ", begun " +
-                    std::to_string(age.count()) + " ms ago";
-        });
-        if (time_.next == (clock::time_point::max)()) {
-            text += "\n  timer: one that never expires";
+        if (!main_ended_) {
+            return who + " cannot finish; nothing is left that could wake it" + situation();
         }
-        if (text.empty()) {
-            text = "\n  an operation that the kit does not know: I/O, a real timer, another thread";
-        }
-        return text;
+        const auto left = stats(*context_);
+        return stuck_ || left.open + left.closing != 0
+                   ? who + " has finished, but work is left behind that cannot end" + situation()
+                   : std::string{};
     }
 
 private:
@@ -332,7 +335,7 @@ private:
         next_turn_ = turns_ + 1;
         if (f.kind == fault_kind::context_destroyed && f.strikes(turns_) > 0) {
             struck("the context is destroyed");
-            record_->torn();
+            record_->context_dies();
             destroy_context();
         } else if (f.kind == fault_kind::cancel) {
             emit(f.strikes(turns_));
@@ -377,7 +380,8 @@ private:
     std::size_t points_ = 0, before_points_ = 0, turns_ = 0, handlers_ = 0, allocated_ = 0;
     std::size_t next_turn_ = 0;
     int struck_ = 0;
-    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, threw_ = false;
+    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, threw_ = false,
+         endless_ = false;
     std::exception_ptr error_;
     injected_errors errors_;
 };

@@ -14,31 +14,39 @@
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace coraii::testing::detail {
 
+struct probe_step {
+    std::size_t id;
+    step what;
+    std::source_location where;  // of a setup
+};
+
 /// What one wait of the kit is, and what it tells the record.
 struct wait_plan {
     std::shared_ptr<record> log;
     std::string where;
-    std::optional<std::pair<std::size_t, step>> of_probe{};
+    std::optional<probe_step> of_probe{};
     bool stalls = false;
     std::exception_ptr fails{};
 
     void begins() const {
         if (of_probe) {
-            log->began(of_probe->first, of_probe->second);
+            log->began(of_probe->id, of_probe->what, of_probe->where);
         }
     }
     void ends(record::outcome how) const {
         if (of_probe) {
-            log->ended(of_probe->first, of_probe->second, how);
+            log->ended(of_probe->id, of_probe->what, how);
         }
     }
 };

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_TESTING_DETAIL_LAST_WORDS_HPP
+#define CORAII_TESTING_DETAIL_LAST_WORDS_HPP
+
+#include "coraii/testing/allocations.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <signal.h>
+#include <string>
+#include <utility>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CORAII_TESTING_DEATH_CALLBACK
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CORAII_TESTING_DEATH_CALLBACK
+#endif
+#endif
+
+#if defined(CORAII_TESTING_DEATH_CALLBACK)
+extern "C" void __sanitizer_set_death_callback(void (*callback)());  // NOLINT: the sanitizers' name
+#endif
+
+namespace coraii::testing::detail {
+
+/// A text that is printed if the program ends while it exists: by std::terminate, by a signal, by a sanitizer. What else
+/// would have happened then, happens after it.
+class last_words {
+public:
+    explicit last_words(std::string text) : text_{std::move(text)}, before_{std::exchange(current_, this)} {
+        if (before_ == nullptr) {
+            terminate_before_ = std::set_terminate(on_terminate);
+#if defined(CORAII_TESTING_DEATH_CALLBACK)
+            __sanitizer_set_death_callback(speak);
+#else
+            struct sigaction ours{};
+            ours.sa_handler = on_signal;
+            ours.sa_flags = SA_ONSTACK | SA_NODEFER;
+            for (std::size_t i = 0; i < signals.size(); ++i) {
+                ::sigaction(signals[i], &ours, &signals_before_[i]);
+            }
+#endif
+        }
+    }
+    last_words(const last_words&) = delete;
+    last_words& operator=(const last_words&) = delete;
+    ~last_words() {
+        current_ = before_;
+        if (before_ == nullptr) {
+            restore();
+        }
+    }
+
+private:
+    static constexpr std::array signals{SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+
+    static void restore() {
+        std::set_terminate(terminate_before_);
+#if defined(CORAII_TESTING_DEATH_CALLBACK)
+        __sanitizer_set_death_callback(nullptr);
+#else
+        for (std::size_t i = 0; i < signals.size(); ++i) {
+            ::sigaction(signals[i], &signals_before_[i], nullptr);
+        }
+#endif
+    }
+
+    static void speak() {
+        if (const last_words* const said = std::exchange(current_, nullptr)) {
+            std::fputs(said->text_.c_str(), stderr);
+            std::fflush(stderr);
+        }
+    }
+
+    static void on_signal(int number) {
+        speak();
+        restore();
+        ::raise(number);
+    }
+
+    [[noreturn]] static void on_terminate() {
+        const allocations::unobserved quiet;
+        const std::terminate_handler next = terminate_before_;
+        speak();
+        restore();
+        if (next != nullptr) {
+            next();
+        }
+        std::abort();
+    }
+
+    inline static thread_local constinit last_words* current_ = nullptr;
+    inline static std::terminate_handler terminate_before_ = nullptr;
+    inline static std::array<struct sigaction, signals.size()> signals_before_{};
+
+    const std::string text_;
+    last_words* before_;
+};
+
+}  // namespace coraii::testing::detail
+
+#endif
