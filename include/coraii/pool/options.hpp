@@ -10,8 +10,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <stdexcept>
+#include <utility>
 
 namespace coraii {
 
@@ -60,7 +62,8 @@ struct pool_options {
     duration leak_warning = duration::zero();
 };
 
-/// What a pool does with a resource between two leases. Both run on the pool's executor; each may be empty.
+/// What a pool does with a resource between two leases, and after an opening that failed. All run on the pool's executor;
+/// each may be empty: then `default_pool_hooks<T>` has it, or the pool does nothing.
 template <class T>
 struct pool_hooks {
     /// Before lending what was idle for `check_after_idle`. False, a throw, or no answer within `check_timeout`: the
@@ -69,6 +72,15 @@ struct pool_hooks {
     /// After a lease, which ended as told. False, a throw, or no answer within `reset_timeout`: the resource is
     /// discarded.
     std::function<asio::awaitable<bool>(T&, exit_status)> reset{};
+    /// An opening has failed with that error. False: whoever waits gets the error at once. True, a throw, or no hook: it is
+    /// repeated, after `open_backoff`.
+    std::function<bool(std::exception_ptr)> retry_opening{};
+};
+
+/// The hooks of a pool of T whose own are empty. The header that defines a type of resource may specialize it.
+template <class T>
+struct default_pool_hooks {
+    static pool_hooks<T> get() { return {}; }
 };
 
 /// The counts of a pool.
@@ -95,6 +107,21 @@ inline void require(bool fulfilled, const char* otherwise) {
     if (!fulfilled) {
         throw std::invalid_argument(otherwise);
     }
+}
+
+template <class T>
+pool_hooks<T> with_default_hooks(pool_hooks<T> hooks) {
+    pool_hooks<T> all = default_pool_hooks<T>::get();
+    if (hooks.check) {
+        all.check = std::move(hooks.check);
+    }
+    if (hooks.reset) {
+        all.reset = std::move(hooks.reset);
+    }
+    if (hooks.retry_opening) {
+        all.retry_opening = std::move(hooks.retry_opening);
+    }
+    return all;
 }
 
 template <class Factory>

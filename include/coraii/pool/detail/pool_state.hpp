@@ -232,6 +232,7 @@ private:
     void perform(step s) noexcept;
     void clean(place p) noexcept;
     void start(place p, std::optional<exit_status> used = {}) noexcept;
+    bool is_final(const std::exception_ptr& error) const noexcept;
     void refuse() noexcept;
     void on_time() noexcept;
 

@@ -71,7 +71,9 @@ auto pool_state<T, Executor>::next_step() noexcept -> step {
         move(p, pool_phase::closing);
         return {step::kind::close, p};
     }
-    const std::size_t coming = in(pool_phase::opening).size() + in(pool_phase::checking).size();
+    const auto resetting = std::ranges::count(in(pool_phase::resetting), false, &pooled<T, Executor>::broken);
+    const std::size_t coming =
+        in(pool_phase::opening).size() + in(pool_phase::checking).size() + static_cast<std::size_t>(resetting);
     if (!waiting_.empty() && !in(pool_phase::idle).empty()) {
         const place p = next_idle();
         if (!check_is_due(p)) {
@@ -307,17 +309,29 @@ void pool_state<T, Executor>::passed(place p) noexcept {
     pump();
 }
 
+/// True if another opening is not to be tried because of this one's error.
+template <class T, class Executor>
+bool pool_state<T, Executor>::is_final(const std::exception_ptr& error) const noexcept {
+    try {
+        return error && hooks_.retry_opening && !hooks_.retry_opening(error);
+    } catch (...) { return false; }
+}
+
 template <class T, class Executor>
 void pool_state<T, Executor>::failed(place p, const std::exception_ptr& error) noexcept {
     queue_type told;
     waiter_ptr returning;
     places gone;
+    const bool final = is_final(error);
     {
         const std::lock_guard lock{mutex_};
         if (p->phase == pool_phase::opening) {
             gone.splice(gone.end(), in(pool_phase::opening), p);
             begin_backoff(error);
             told = unqueue_all(warming_);
+            if (final) {
+                told.splice(told.end(), unqueue_all(waiting_));
+            }
         } else {
             p->broken = true;
             returning = std::move(p->returning);
