@@ -36,9 +36,10 @@ public:
     const sql_value& value() const noexcept { return *value_; }
     bool is_null() const noexcept { return std::holds_alternative<std::monostate>(*value_); }
 
-    /// The value as a number, a bool, a string, bytes, or a `std::optional` of these for what may be NULL. Text is read
-    /// as a number where a number is asked for, all of it. `std::string_view` and `std::span<const std::byte>` refer to
-    /// the `sql_rows`.
+    /// The value as a number, a bool, a char, a string, bytes, or a `std::optional` of these for what may be NULL. Text is
+    /// read as a number where a number is asked for, all of it. A char is a text of one byte. That a double is rounded to a
+    /// float is no loss; to leave a float's range is one, and so is an integer that no double equals. `std::string_view`
+    /// and `std::span<const std::byte>` refer to the `sql_rows`.
     /// Errors: `sql_errc::null_value`; `sql_errc::bad_conversion` where something would be lost.
     template <class T>
     [[nodiscard]] T as() const {

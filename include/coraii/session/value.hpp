@@ -49,6 +49,18 @@ struct is_optional<std::optional<T>> : std::true_type {};
 template <class>
 inline constexpr bool is_no_sql_type = false;
 
+template <class T>
+concept sql_integer = std::integral<T> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
+                      !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>;
+
+/// Arrays and vectors of bytes, whatever they call them.
+template <class T>
+concept byte_range = std::convertible_to<T, std::span<const std::byte>> ||
+                     std::convertible_to<T, std::span<const unsigned char>>;
+
+template <class T>
+concept byte_vector = std::same_as<T, sql_bytes> || std::same_as<T, std::vector<unsigned char>>;
+
 /// The value of a parameter.
 template <class T>
 sql_value to_sql_value(T&& from) {
@@ -60,7 +72,9 @@ sql_value to_sql_value(T&& from) {
         return std::forward<T>(from);
     } else if constexpr (std::same_as<type, std::nullptr_t> || std::same_as<type, std::nullopt_t>) {
         return {};
-    } else if constexpr (std::integral<type>) {
+    } else if constexpr (std::same_as<type, char>) {
+        return std::string(1, from);
+    } else if constexpr (sql_integer<type>) {
         if (!std::in_range<std::int64_t>(static_cast<std::conditional_t<std::same_as<type, bool>, int, type>>(from))) {
             throw sql_error{sql_errc::bad_conversion, {.message = std::to_string(from) + " is too large"}};
         }
@@ -68,15 +82,20 @@ sql_value to_sql_value(T&& from) {
     } else if constexpr (std::floating_point<type>) {
         return static_cast<double>(from);
     } else if constexpr (std::convertible_to<T, std::string_view>) {
+        if constexpr (std::is_pointer_v<type>) {
+            if (from == nullptr) {
+                return {};
+            }
+        }
         return std::string{std::string_view{from}};
-    } else if constexpr (std::convertible_to<T, std::span<const std::byte>>) {
-        const std::span<const std::byte> bytes{from};
+    } else if constexpr (byte_range<T>) {
+        const auto bytes = std::as_bytes(std::span{from});
         return sql_bytes{bytes.begin(), bytes.end()};
     } else {
         static_assert(
             is_no_sql_type<type>,
-            "coraii: a parameter must be a number, a bool, a string, bytes (std::byte), nullptr for NULL, or a "
-            "std::optional of these");
+            "coraii: a parameter must be a number, a bool, a char, a string, bytes (std::byte, unsigned char), nullptr "
+            "for NULL, or a std::optional of these");
     }
 }
 
@@ -101,7 +120,24 @@ std::optional<T> parsed(std::string_view text) {
     }
 }
 
+/// As databases write it: "NaN", whatever its sign.
 CORAII_DECL std::string number_text(double number);
+
+/// A double of the same value; nothing if there is none.
+constexpr std::optional<double> exact_double(std::int64_t integer) noexcept {
+    constexpr double end = 9223372036854775808.0;  // 2^63
+    const auto number = static_cast<double>(integer);
+    return number < end && static_cast<std::int64_t>(number) == integer ? std::optional{number} : std::nullopt;
+}
+
+/// Rounded, as C++ does it; nothing if it is beyond what a T can be.
+template <std::floating_point T>
+std::optional<T> narrowed(double number) noexcept {
+    const auto result = static_cast<T>(number);
+    const bool too_large = number - number == 0 && result - result != 0;  // finite, and is not any more
+    const bool too_small = number != 0 && result == 0;
+    return too_large || too_small ? std::nullopt : std::optional{result};
+}
 
 /// A value that is not NULL as a T; nothing if that would lose something.
 template <class T>
@@ -118,7 +154,9 @@ std::optional<T> from_sql_value(const sql_value& value) {
             return text->front() == 't';
         }
         return std::nullopt;
-    } else if constexpr (std::integral<T>) {
+    } else if constexpr (std::same_as<T, char>) {
+        return text != nullptr && text->size() == 1 ? std::optional{text->front()} : std::nullopt;
+    } else if constexpr (sql_integer<T>) {
         if (text != nullptr) {
             return parsed<T>(*text);
         }
@@ -128,10 +166,12 @@ std::optional<T> from_sql_value(const sql_value& value) {
         if (text != nullptr) {
             return parsed<T>(*text);
         }
-        if (integer != nullptr) {
-            return static_cast<T>(*integer);
+        const auto exact = integer != nullptr ? exact_double(*integer) : std::nullopt;
+        if (exact) {
+            const auto rounded = narrowed<T>(*exact);
+            return rounded && *rounded == *exact ? rounded : std::nullopt;
         }
-        return number != nullptr ? std::optional{static_cast<T>(*number)} : std::nullopt;
+        return number != nullptr ? narrowed<T>(*number) : std::nullopt;
     } else if constexpr (std::same_as<T, std::string>) {
         if (text != nullptr) {
             return *text;
@@ -142,14 +182,18 @@ std::optional<T> from_sql_value(const sql_value& value) {
         return number != nullptr ? std::optional{number_text(*number)} : std::nullopt;
     } else if constexpr (std::same_as<T, std::string_view>) {
         return text != nullptr ? std::optional<std::string_view>{*text} : std::nullopt;
-    } else if constexpr (std::same_as<T, sql_bytes>) {
-        return bytes != nullptr ? std::optional{*bytes} : std::nullopt;
+    } else if constexpr (byte_vector<T>) {
+        if (bytes == nullptr) {
+            return std::nullopt;
+        }
+        const auto* first = static_cast<const typename T::value_type*>(static_cast<const void*>(bytes->data()));
+        return T(first, first + bytes->size());
     } else if constexpr (std::same_as<T, std::span<const std::byte>>) {
         return bytes != nullptr ? std::optional<std::span<const std::byte>>{*bytes} : std::nullopt;
     } else {
         static_assert(is_no_sql_type<T>,
-                      "coraii: as<T>() gives numbers, bool, std::string, std::string_view, coraii::sql_bytes, "
-                      "std::span<const std::byte>, and a std::optional of these");
+                      "coraii: as<T>() gives numbers, bool, char, std::string, std::string_view, coraii::sql_bytes, "
+                      "std::vector<unsigned char>, std::span<const std::byte>, and a std::optional of these");
     }
 }
 

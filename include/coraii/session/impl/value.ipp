@@ -19,6 +19,9 @@ sql_error wrong_parameter_count(std::size_t given, std::size_t takes, std::strin
 }
 
 std::string number_text(double number) {
+    if (number != number) {
+        return "NaN";
+    }
     char text[32];
     return {text, std::to_chars(text, text + sizeof text, number).ptr};
 }
