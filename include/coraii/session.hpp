@@ -8,6 +8,7 @@
 
 #include "coraii/session/connection.hpp"
 #include "coraii/session/error.hpp"
+#include "coraii/session/hooks.hpp"
 #include "coraii/session/open_session.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/retry.hpp"

@@ -9,6 +9,7 @@
 #include "coraii/async_scope.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/session/connection.hpp"
+#include "coraii/session/hooks.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/rows.hpp"
 #include "coraii/session/value.hpp"

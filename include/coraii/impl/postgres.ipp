@@ -7,6 +7,8 @@
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/postgres.hpp"
+#include "coraii/postgres/detail/pg_conninfo.hpp"
+#include "coraii/postgres/detail/pg_error.hpp"
 #include "coraii/postgres/detail/pg_exchange.hpp"
 #include "coraii/postgres/detail/pg_link.hpp"
 #include "coraii/postgres/detail/pg_statements.hpp"
@@ -31,6 +33,7 @@
 #include <memory>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace coraii::detail {
@@ -43,11 +46,13 @@ struct pg_connections {
         scope_handle self = co_await this_scope;
         const asio::any_io_executor executor = co_await asio::this_coro::executor;
         const auto link = std::make_shared<pg_link>(executor, workers_of(executor), std::move(options));
+        const auto statements = std::make_shared<pg_statements>(link);
         {
             const pg_link::use use{*link};
             co_await open_pg(own_frame{}, *link, std::move(conninfo));
+            co_await statements->open(own_frame{});
         }
-        postgres::connection opened{std::move(self), link};
+        postgres::connection opened{std::move(self), link, statements};
         co_yield opened;
         link->close();
     }
@@ -76,24 +81,33 @@ struct pg_connections {
         });
     }
 
+    static asio::awaitable<void> reset(connection& c) {
+        return with(pg_exchange(c.link_), [&c] {
+            c.link_->begin_recovery();
+            return c.statements_->reset(own_frame{});
+        });
+    }
+
     static asio::awaitable<void> commit(own_frame, connection& c) {
-        std::string tag;
+        pg_outcome answer;
         std::exception_ptr error;
         try {
-            tag =
-                co_await with(pg_exchange(c.link_), [&c] { return c.statements_->run_script(own_frame{}, "COMMIT"); });
+            co_await with(pg_exchange(c.link_), [&] { return c.statements_->run_script(own_frame{}, "COMMIT", &answer); });
         } catch (...) { error = std::current_exception(); }
-        if (error) {
-            throw_commit_error(*c.link_, error);
+        if (error && !answer.last) {
+            answer.last = answer_to_commit(*c.link_, error);
         }
-        if (tag == "ROLLBACK") {
+        if (PQresultStatus(answer.last.get()) != PGRES_COMMAND_OK) {
+            throw sql_error{pg_errc(answer.last.get(), c.link_->has_statement_timeout()), pg_diagnosis(answer.last.get(), "COMMIT")};
+        }
+        if (std::string_view{PQcmdStatus(answer.last.get())} == "ROLLBACK") {
             throw sql_error{sql_errc::rolled_back, {.message = "a statement had failed"}};
         }
     }
 
 private:
-    // Only what the server has answered is known.
-    [[noreturn]] static void throw_commit_error(const pg_link& link, const std::exception_ptr& error) {
+    /// What the server has answered in spite of the error. Only that is known.
+    static pg_result answer_to_commit(pg_link& link, const std::exception_ptr& error) {
         std::string message = "cancelled";
         try {
             std::rethrow_exception(error);
@@ -107,7 +121,11 @@ private:
                 throw;
             }
         }
-        throw sql_error{sql_errc::commit_unknown, {.message = std::move(message)}};
+        pg_result late = link.late_answer();
+        if (!late || pg_field(late.get(), PG_DIAG_SQLSTATE).starts_with("08")) {
+            throw sql_error{sql_errc::commit_unknown, {.message = std::move(message)}};
+        }
+        return late;
     }
 };
 
@@ -117,10 +135,9 @@ namespace coraii::postgres {
 
 static_assert(sql_connection<connection>);
 
-connection::connection(scope_handle scope, std::shared_ptr<detail::pg_link> link)
-    : sql_connection_base{std::move(scope)},
-      link_{std::move(link)},
-      statements_{std::make_shared<detail::pg_statements>(link_)} {}
+connection::connection(scope_handle scope, std::shared_ptr<detail::pg_link> link,
+                       std::shared_ptr<detail::pg_statements> statements)
+    : sql_connection_base{std::move(scope)}, link_{std::move(link)}, statements_{std::move(statements)} {}
 
 asio::awaitable<sql_rows> connection::execute(sql_query query) {
     return detail::pg_connections::execute(*this, std::move(query));
@@ -157,6 +174,9 @@ asio::awaitable<void> connection::roll_back(std::string text) {
 asio::awaitable<void> connection::apply(session_options options) {
     fetch_size_ = std::max<std::size_t>(options.fetch_size, 1);
     std::string text;
+    if (applied_) {  // there was no reset
+        text = "SET statement_timeout TO DEFAULT; SET default_transaction_read_only TO DEFAULT;";
+    }
     if (options.statement_timeout.count() > 0) {
         text += "SET statement_timeout = " + std::to_string(options.statement_timeout.count()) + ';';
     }
@@ -165,23 +185,28 @@ asio::awaitable<void> connection::apply(session_options options) {
     }
     link_->set_statement_timeout(options.statement_timeout);  // for this, too
     if (!text.empty()) {
+        applied_ = options.statement_timeout.count() > 0 || options.access == access_mode::read_only;
         co_await execute_script(std::move(text));
     }
 }
 
 asio::awaitable<void> connection::reset() {
     fetch_size_ = session_options{}.fetch_size;
+    applied_ = false;
     link_->set_statement_timeout({});
-    if (statements_->touched()) {
-        co_await roll_back(
-            "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; "
-            "SELECT pg_advisory_unlock_all(); DISCARD TEMP");
-        statements_->set_untouched();
-    }
+    return detail::pg_connections::reset(*this);
 }
 
 asio::awaitable<void> connection::ping() {
     return roll_back("");
+}
+
+bool connection::retry_opening(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const detail::pg_bad_conninfo&) { return false; } catch (const sql_error& e) {
+        return !e.sqlstate().starts_with("28") && e.sqlstate() != "3D000";
+    } catch (...) { return true; }
 }
 
 transaction_status connection::status() const noexcept {

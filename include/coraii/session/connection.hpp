@@ -24,6 +24,7 @@ using sql_row_sink = std::function<asio::awaitable<void>(const sql_rows&)>;
 
 namespace detail {
 
+struct session_use;
 struct sql_access;
 
 template <class Statements, class Visitor>
@@ -49,7 +50,8 @@ sql_query make_query(std::string_view statement, Values&&... values) {
 /// What one can do with a connection, a session and a transaction alike; each derives from this.
 ///
 /// Parameters are written `$1`, `$2`, ...; values are numbers, bools, strings, bytes, nullptr, and `std::optional`s of
-/// these. Statements are prepared once a connection, and found again by their text.
+/// these. Statements are prepared once a connection, and found again by their text. A statement or script with a NUL
+/// character is not sent: `sql_errc::bad_statement`.
 ///
 /// Cancellation: every type stops what is under way with `operation_aborted`, and the database is told. When the
 ///   operation has ended, the connection can be used again, or is lost.
@@ -86,10 +88,22 @@ protected:
 
 private:
     friend struct detail::sql_access;
+    friend struct detail::session_use;
 
     scope_handle scope_;
+    session_reset reset_ = session_reset::always;  // of the session that has it, or had it last
+    bool reset_pending_ = false;  // a session has had it since it was reset
     unsigned depth_ = 0;  // of open transactions, from before the first one's BEGIN is sent
 };
+
+namespace detail {
+
+struct session_use {
+    static session_reset& reset(sql_connection_base& c) noexcept { return c.reset_; }
+    static bool& pending(sql_connection_base& c) noexcept { return c.reset_pending_; }
+};
+
+}  // namespace detail
 
 /// A connection to a database, as sessions and transactions need it. `sqlite::connection` and `postgres::connection`
 /// are such.
@@ -98,11 +112,16 @@ private:
 /// - `begin(options)`, `commit()`: as the names say. `commit` throws `sql_errc::rolled_back` where the database rolled
 ///   back instead, and `sql_errc::commit_unknown` where its answer was lost.
 /// - `roll_back(text)`: `execute_script` for cleanups, with a deadline of its own, after which the connection is killed.
-/// - `apply(options)`: before a session. `reset()`: after it, as if there had been none; not in a transaction.
+/// - `apply(options)`: before a session. `reset()`: after a session or a lease, as if there had been none; not in a
+///   transaction. What was prepared for later may stay.
 /// - `status()`: the database's word, not what we remember. `usable()`: false if known to be lost, without asking.
 /// - `ping()`: asks. `cancel()`: what is under way ends as if its coroutine had been cancelled.
 /// - `kill()`: lost from now on; what is under way ends with `sql_errc::connection_lost`, and the database rolls back.
 ///   At once, without waiting for anything.
+/// - It may have `static bool retry_opening(std::exception_ptr)`: see `pool_hooks`; and `bool rolled_back() const`, for
+///   when a transaction is over before its COMMIT: whether the database has rolled back by itself, without being told.
+///
+/// The header of such a type includes session/hooks.hpp.
 ///
 /// Cancellation: of each operation, at any time. It ends within a bounded time, and leaves a connection that can be used,
 ///   or is lost.

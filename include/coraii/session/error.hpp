@@ -35,7 +35,7 @@ enum class sql_errc {
     deadlock,
     /// Somebody else has the lock (SQLITE_BUSY, SQLITE_LOCKED, 55P03). Try the transaction again.
     busy,
-    /// The statement took longer than `statement_timeout`, or opening longer than `connect_timeout`.
+    /// The statement took longer than a time limit (`statement_timeout`), or opening longer than `connect_timeout`.
     timeout,
     /// The connection could not be opened.
     connection_failed,
@@ -61,6 +61,11 @@ enum class sql_errc {
     wrong_database,
     /// The statement cannot be sent as it is: it has a NUL character.
     bad_statement,
+    /// Somebody else has told the database to end the statement: `pg_cancel_backend`.
+    canceled,
+    /// A table has changed since the statement was prepared, or somebody has deallocated it, and a transaction is open: in a
+    /// new one it is prepared anew. Try the transaction again.
+    statement_outdated,
 };
 
 /// The category of `sql_errc`, named "coraii.sql".

@@ -9,6 +9,7 @@
 #include "coraii/pool.hpp"
 #include "coraii/session/connection.hpp"
 #include "coraii/session/error.hpp"
+#include "coraii/session/hooks.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/transaction.hpp"
 
@@ -37,30 +38,22 @@ class session : public sql_client<Connection> {
 
 namespace detail {
 
-/// True if the connection is as if nobody had used it.
-template <class Connection>
-asio::awaitable<bool> cleaned(own_frame, Connection& c) {
-    if (c.status() != transaction_status::idle) {
-        co_await undo_transaction(own_frame{}, c, 0);
-    }
-    try {
-        co_await c.reset();
-    } catch (...) { co_return false; }
-    co_return c.status() == transaction_status::idle;
-}
-
 template <class Connection>
 struct session_opener {
     static async_scope<session<Connection>> in(pool<Connection>& from, session_options options, std::string database) {
         scope_handle self = co_await this_scope;
         guard<Connection> lease;
-        for (bool usable = false; !usable;) {
+        for (bool ready = false; !ready;) {
             lease = from.try_acquire();  // where nobody waits, without going round the event loop
             if (!lease) {
                 lease = co_await from.acquire();
             }
-            usable = lease->usable();
-            if (!usable) {
+            ready = lease->usable();
+            if (ready && session_use::pending(*lease)) {  // the pool has a hook of the user's own
+                ready = co_await reset_connection(own_frame{}, *lease);
+            }
+            ready = ready && lease->status() == transaction_status::idle;
+            if (!ready) {
                 from.discard(lease);
                 co_await lease.close();
             }
@@ -76,15 +69,13 @@ struct session_opener {
             from.discard(c);
             throw;
         }
+        session_use::reset(c) = options.reset;
+        session_use::pending(c) = options.reset == session_reset::always;
         session<Connection> opened{c, std::move(self), 0};
         const exit_status why = co_yield opened;
         if (!why.can_await()) {
             c.kill();  // the pool may be gone
             co_return;
-        }
-        const bool clean = co_await cleaned(own_frame{}, c);
-        if (!clean) {
-            from.discard(c);
         }
         // What the pool does with it is no concern of ours: not waited for.
         lease.close(asio::bind_executor(co_await asio::this_coro::executor, asio::detached));
@@ -99,9 +90,10 @@ struct session_opener {
 ///         auto rows = co_await session.execute("select id, total from orders");
 ///     });
 ///
-/// Effects: setup leases a connection that is not known to be lost, and applies `options`. The cleanup goes by what the
-///   database says: it rolls back what is open, takes back what was set (see the connection's `reset`), and gives the
-///   connection back; if it cannot be brought back to idle, the pool cleans it away.
+/// Effects: setup leases a connection that is not known to be lost and not in a transaction, and applies `options`. The
+///   cleanup gives it back, and waits for nothing. Before the pool lends it again, whatever the session has done: what is
+///   open is rolled back, and the connection is reset (see its `reset`; and `default_pool_hooks`). If that fails, the
+///   connection is closed.
 /// Cancellation: of setup, as `pool::acquire`.
 /// Errors: those of `pool::acquire`; `sql_errc::wrong_database`. The cleanup has none.
 /// Executor: to be used on the pool's executor: the connection is there.
@@ -113,19 +105,6 @@ template <sql_connection Connection>
     auto scope = detail::session_opener<Connection>::in(from, options, std::string{options.database});
     detail::scope_access::made_at(scope, where);
     return scope;
-}
-
-/// Hooks for a pool whose connections are leased without a session, too: they are pinged after they were idle for
-/// `check_after_idle`, and cleaned as after a session.
-template <sql_connection Connection>
-[[nodiscard]] pool_hooks<Connection> connection_hooks() {
-    pool_hooks<Connection> hooks;
-    hooks.check = [](Connection& c) -> asio::awaitable<bool> {
-        co_await c.ping();
-        co_return true;
-    };
-    hooks.reset = [](Connection& c, exit_status) { return detail::cleaned(detail::own_frame{}, c); };
-    return hooks;
 }
 
 }  // namespace coraii

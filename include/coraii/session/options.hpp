@@ -25,6 +25,12 @@ enum class access_mode { read_write, read_only };
 /// SQLite knows `serializable` alone, and takes all for that.
 enum class isolation { database_default, read_committed, repeatable_read, serializable };
 
+/// What becomes of a connection after a session.
+enum class session_reset : bool {
+    always,  ///< it is as new
+    none,  ///< what a session has left reaches the next one: for who owns both ends. What is open is rolled back
+};
+
 struct session_options {
     /// Copied. If not empty, setup fails with `sql_errc::wrong_database` unless the connection is to that one: PostgreSQL's name
     /// of it, SQLite's path.
@@ -34,6 +40,8 @@ struct session_options {
     access_mode access = access_mode::read_write;
     /// For each statement; 0: none. A statement that takes longer fails with `sql_errc::timeout`.
     std::chrono::milliseconds statement_timeout{0};
+    /// After the session.
+    session_reset reset = session_reset::always;
 };
 
 struct transaction_options {

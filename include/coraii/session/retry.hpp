@@ -89,8 +89,8 @@ asio::awaitable<R> retried_transaction(own_frame, Database& database, Body body,
 }  // namespace detail
 
 /// Runs `body(transaction&)` in a transaction, and once more in a new one if that failed for a reason that may pass: a
-/// serialization failure, a deadlock, a lock (SQLITE_BUSY), or, with a pool, a connection that was lost before COMMIT was
-/// sent. Gives what `body` returned.
+/// serialization failure, a deadlock, a lock (SQLITE_BUSY), a prepared statement that is outdated, or, with a pool, a
+/// connection that was lost before COMMIT was sent. Gives what `body` returned.
 ///
 /// `database` is a pool, a session or a connection. `body` is called for each attempt anew, and must not have changed
 /// anything outside the transaction before it fails.

@@ -7,6 +7,7 @@
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/session/connection.hpp"
+#include "coraii/session/detail/undo.hpp"
 #include "coraii/session/error.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/rows.hpp"
@@ -107,37 +108,33 @@ class transaction : public sql_client<Connection> {
 
 namespace detail {
 
-inline std::string savepoint_name(unsigned depth) {
-    return "coraii_" + std::to_string(depth);
-}
-
-/// Rolls back what is open beyond `depth`, or kills the connection. `begun` is false if there may be no savepoint.
-template <class Connection>
-asio::awaitable<void> undo_transaction(own_frame, Connection& c, unsigned depth, bool begun = true) {
-    const bool usable = c.usable();
-    const transaction_status status = c.status();
-    if (!usable || status == transaction_status::idle) {
-        co_return;
-    }
-    bool undone = false;
-    if (status != transaction_status::active) {
-        const std::string name = savepoint_name(depth);
-        std::string text = depth == 0 ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT " + name + "; RELEASE SAVEPOINT " + name;
-        try {
-            co_await c.roll_back(std::move(text));
-            undone = depth != 0 || c.status() == transaction_status::idle;
-        } catch (...) { undone = depth != 0 && !begun; }
-    }
-    if (!undone) {
-        c.kill();
-    }
-}
-
 template <class Connection>
 async_scope<void> undone_unless_begun(Connection& c, unsigned depth) {
     const exit_status why = co_yield entered;
     if (!why.ok() && why.can_await()) {
         co_await undo_transaction(own_frame{}, c, depth, false);
+    }
+}
+
+/// The transaction is over before its COMMIT: by a statement of the user's own, whatever that did. Unless it is a database
+/// that may have rolled back by itself.
+template <class Connection>
+sql_error over_already(const Connection& c) {
+    bool rolled_back = true;
+    if constexpr (requires { c.rolled_back(); }) {
+        rolled_back = c.rolled_back();
+    }
+    return rolled_back ? sql_error{sql_errc::rolled_back, {.message = "the transaction is over already"}}
+                       : sql_error{sql_errc::statement_failed,
+                                   {.message = "COMMIT: the transaction is over already, by a statement of its own"}};
+}
+
+/// A transaction that the user has begun with a statement of his own: ours would be a part of it.
+template <class Connection>
+void check_idle(const Connection& c) {
+    const transaction_status status = c.status();
+    if (status == transaction_status::in_transaction || status == transaction_status::failed) {
+        throw sql_error{sql_errc::inner_transaction_open, {.message = "begun by a statement"}};
     }
 }
 
@@ -153,7 +150,7 @@ asio::awaitable<void> commit_transaction(own_frame, Connection& c, unsigned dept
         throw sql_error{sql_errc::connection_in_use, {.message = "at COMMIT"}};
     }
     if (status == transaction_status::idle) {
-        throw sql_error{sql_errc::rolled_back, {.message = "the transaction is over already"}};
+        throw over_already(c);
     }
     std::exception_ptr error;
     try {
@@ -178,6 +175,9 @@ struct open_transaction {
                                                    transaction_options options) {
         const scope_hold session = parent.hold();
         sql_access::check_depth(c, depth);
+        if (depth == 0) {
+            check_idle(c);
+        }
         scope_handle self = co_await this_scope;
         const one_deeper mark{sql_access::depth(c)};  // before anything is sent
         const auto begin = [&]() -> asio::awaitable<void> {
@@ -226,11 +226,13 @@ async_scope<transaction<Connection>> begin_in(Connection& c, const scope_handle&
 ///
 /// Effects: the cleanup sends COMMIT for `exit_reason::completed` alone. A failed body, a cancel, a dropped guard: ROLLBACK.
 ///   Where neither is possible, the connection is killed, and the database rolls back; so in a dying context.
-/// Cancellation: of setup: a transaction that was begun nevertheless is rolled back. The cleanup is shielded; a COMMIT
-///   that takes longer than the session's `statement_timeout` fails with `sql_errc::commit_unknown`. Bound it, too, with
-///   `cleanup_timeout`.
-/// Errors: of setup, the database's; of the cleanup: what COMMIT gave, `sql_errc::rolled_back` if the database has rolled
-///   back instead, `sql_errc::commit_unknown` if its answer was lost, `sql_errc::connection_lost` if COMMIT was not sent.
+/// Cancellation: of setup: a transaction that was begun nevertheless is rolled back. The cleanup is shielded.
+///   `cleanup_timeout` bounds it: a COMMIT that is then under way is cancelled, and what the database answers counts:
+///   committed (`errc::cleanup_timeout`), or not (`sql_errc::canceled`). `sql_errc::commit_unknown` if there is no answer.
+/// Errors: of setup, the database's; `sql_errc::inner_transaction_open`, before anything is sent, if a transaction is open
+///   that was begun with a statement. Of the cleanup: what COMMIT gave, `sql_errc::rolled_back` if the database has rolled
+///   back instead, `sql_errc::commit_unknown` if its answer was lost, `sql_errc::connection_lost` if COMMIT was not sent,
+///   `sql_errc::statement_failed` if a statement of the body has ended the transaction.
 ///   A ROLLBACK has no errors: it is done, or the connection is lost, which comes to the same.
 /// Lifetime: holds its parent, which is not cleaned before.
 template <sql_connection Connection>

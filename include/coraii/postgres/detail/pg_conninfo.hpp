@@ -4,13 +4,17 @@
 
 #include "coraii/postgres/detail/pg_error.hpp"
 #include "coraii/session/error.hpp"
+#include "coraii/session/value.hpp"
 
 #include <libpq-fe.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <map>
 #include <memory>
 #include <netdb.h>
+#include <random>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -19,49 +23,54 @@
 
 namespace coraii::detail {
 
-/// What a connection string says, and the addresses of the hosts in it: libpq would block to find them.
+/// It will not get better by being tried again.
+struct pg_bad_conninfo : sql_error {
+    explicit pg_bad_conninfo(std::string why)
+        : sql_error{sql_errc::connection_failed, {.message = without_newline(std::move(why))}} {}
+};
+
+/// What a connection string says, and the addresses of the hosts in it: libpq would block to find them, and cannot be told
+/// to go on to the next.
 class pg_conninfo {
 public:
+    /// Blocks: reads files, and resolves host names.
     explicit pg_conninfo(const std::string& text) {
+        if (text.find('\0') != text.npos) {
+            throw pg_bad_conninfo{"a NUL character in the connection string"};
+        }
         char* why = nullptr;
         const options given{PQconninfoParse(text.c_str(), &why), PQconninfoFree};
         const std::unique_ptr<char, void (*)(void*)> complaint{why, PQfreemem};
         if (!given) {
-            throw sql_error{sql_errc::connection_failed,
-                            {.message = without_newline(why != nullptr ? why : "out of memory")}};
+            throw pg_bad_conninfo{why != nullptr ? why : "out of memory"};
         }
-        take(given);
-        const options defaults{PQconndefaults(), PQconninfoFree};  // from the environment, for one
-        take(defaults);
-        values_.try_emplace("client_encoding", "UTF8");
+        take(*given);
+        complete("gssencmode");
+        complete("target_session_attrs");  // and the one that was spoiled the first time
+        values_.erase("service");
+        for (const auto& [keyword, value] : defaults) {
+            values_.try_emplace(keyword, value);
+        }
+        find_targets();
     }
 
-    /// Replaces host names by addresses. Blocks.
-    void resolve() {
-        const std::vector<std::string> names = list("host");
-        if (!value("hostaddr").empty()) {
-            return;
-        }
-        std::vector<std::string> ports = list("port");
-        std::string hosts, addresses, their_ports, why;
-        bool any = false;
-        for (std::size_t i = 0; i < names.size(); ++i) {
-            const std::string& port = ports.size() == 1 ? ports[0] : ports.at(i);
-            for (const std::string& address : addresses_of(names[i], port, why)) {
-                const char* comma = std::exchange(any, true) ? "," : "";
-                hosts += comma + names[i];
-                addresses += comma + address;
-                their_ports += comma + port;
-            }
-        }
-        if (!any) {
-            throw sql_error{sql_errc::connection_failed, {.message = std::move(why)}};
-        }
-        values_["host"] = std::move(hosts);
-        values_["hostaddr"] = std::move(addresses);
-        values_["port"] = std::move(their_ports);
+    /// For each host, from `connect_timeout`. Zero: none is given.
+    std::chrono::seconds host_timeout() const {
+        return std::chrono::seconds{(std::max)(parsed<int>(value("connect_timeout")).value_or(0), 0)};
     }
 
+    std::size_t targets() const noexcept { return targets_.size(); }
+
+    /// Sets the values for the next of them, after which the arrays are right.
+    void choose(std::size_t i) {
+        const target& t = targets_[i];
+        values_["host"] = t.host;
+        values_["hostaddr"] = t.address;
+        values_["port"] = t.port;
+        if (!t.attributes.empty()) {
+            values_["target_session_attrs"] = t.attributes;
+        }
+    }
     std::vector<const char*> keywords() const {
         std::vector<const char*> all;
         for (const auto& [keyword, value] : values_) {
@@ -79,15 +88,55 @@ public:
         return all;
     }
 
+    const std::string& chosen() const { return values_.at("host"); }
+
+    /// Why hosts are not among the targets.
+    const std::string& not_found() const noexcept { return not_found_; }
+
 private:
     using options = std::unique_ptr<PQconninfoOption, void (*)(PQconninfoOption*)>;
+    struct target {
+        std::string host, address, port, attributes;
+    };
 
-    void take(const options& from) {
-        for (const PQconninfoOption* o = from.get(); o != nullptr && o->keyword != nullptr; ++o) {
-            if (o->val != nullptr) {
+    // So that a peer that is gone without a word is found within a minute or so.
+    static constexpr std::pair<const char*, const char*> defaults[] = {
+        {"client_encoding", "UTF8"}, {"keepalives_idle", "30"},      {"keepalives_interval", "10"},
+        {"keepalives_count", "3"},   {"tcp_user_timeout", "60000"},
+    };
+
+    void take(const PQconninfoOption& first) {
+        for (const PQconninfoOption* o = &first; o->keyword != nullptr; ++o) {
+            if (o->val != nullptr && *o->val != '\0') {
                 values_.try_emplace(o->keyword, o->val);
             }
         }
+    }
+
+    /// Adds what the service file says, and the environment. libpq tells of a connection that has failed because of one
+    /// bad value, before it looks for a host.
+    void complete(const char* spoiled) {
+        static constexpr const char* bad = "none of coraii's";
+        auto names = keywords();
+        auto settings = values();
+        names.insert(names.end() - 1, spoiled);
+        settings.insert(settings.end() - 1, bad);
+        const std::unique_ptr<PGconn, void (*)(PGconn*)> probe{PQconnectStartParams(names.data(), settings.data(), 0),
+                                                               PQfinish};
+        const std::string_view complaint = PQerrorMessage(probe.get());
+        if (complaint.find(bad) == complaint.npos) {
+            throw pg_bad_conninfo{std::string{complaint}};
+        }
+        const options all{PQconninfo(probe.get()), PQconninfoFree};
+        if (!all) {
+            throw std::bad_alloc{};
+        }
+        for (PQconninfoOption* o = all.get(); o->keyword != nullptr; ++o) {
+            if (o->val != nullptr && std::string_view{o->val} == bad) {
+                *o->val = '\0';
+            }
+        }
+        take(*all);
     }
 
     std::string value(const char* keyword) const {
@@ -97,9 +146,8 @@ private:
 
     /// At least one.
     std::vector<std::string> list(const char* keyword) const {
-        const std::string text = value(keyword);
         std::vector<std::string> parts(1);
-        for (const char c : text) {
+        for (const char c : value(keyword)) {
             if (c == ',') {
                 parts.emplace_back();
             } else {
@@ -109,18 +157,49 @@ private:
         return parts;
     }
 
-    static std::vector<std::string> addresses_of(const std::string& host, const std::string& port, std::string& why) {
+    void find_targets() {
+        std::vector<std::string> hosts = list("host");  // libpq has checked how many there are
+        std::vector<std::string> addresses = list("hostaddr");
+        std::vector<std::string> ports = list("port");
+        const std::size_t count = (std::max)(hosts.size(), addresses.size());
+        hosts.resize(count);
+        addresses.resize(count);
+        ports.resize(count, ports.front());
+        for (std::size_t i = 0; i < count; ++i) {
+            if (const auto port = parsed<int>(ports[i]); !ports[i].empty() && (!port || *port < 1 || *port > 65535)) {
+                throw pg_bad_conninfo{"invalid port number: \"" + ports[i] + '"'};
+            }
+            for (std::string& address : addresses[i].empty() ? addresses_of(hosts[i]) : std::vector{addresses[i]}) {
+                targets_.push_back({hosts[i], std::move(address), ports[i], {}});
+            }
+        }
+        if (value("load_balance_hosts") == "random") {
+            std::shuffle(targets_.begin(), targets_.end(), std::minstd_rand{std::random_device{}()});
+        }
+        if (value("target_session_attrs") == "prefer-standby") {
+            const std::vector<target> any = targets_;
+            for (target& t : targets_) {
+                t.attributes = "standby";
+            }
+            targets_.insert(targets_.end(), any.begin(), any.end());
+            std::for_each(targets_.end() - static_cast<std::ptrdiff_t>(any.size()), targets_.end(),
+                          [](target& t) { t.attributes = "any"; });
+        }
+    }
+
+    std::vector<std::string> addresses_of(const std::string& host) {
         if (host.empty() || host.front() == '/' || host.front() == '@') {
             return {std::string{}};  // a UNIX socket
         }
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
         addrinfo* found = nullptr;
-        const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+        const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &found);
         const std::unique_ptr<addrinfo, void (*)(addrinfo*)> all{found, ::freeaddrinfo};
         std::vector<std::string> addresses;
         if (error != 0) {
-            why += (why.empty() ? "" : "; ") + ("could not find the host \"" + host) + "\": " + ::gai_strerror(error);
+            not_found_ += (not_found_.empty() ? "" : "; ") + ("could not find the host \"" + host) +
+                          "\": " + ::gai_strerror(error);
             return addresses;
         }
         for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
@@ -133,6 +212,8 @@ private:
     }
 
     std::map<std::string, std::string> values_;
+    std::vector<target> targets_;
+    std::string not_found_;
 };
 
 }  // namespace coraii::detail

@@ -20,9 +20,9 @@ struct pg_clear {
 };
 using pg_result = std::unique_ptr<PGresult, pg_clear>;
 
-inline std::string pg_field(const PGresult* result, int field) {
+inline std::string_view pg_field(const PGresult* result, int field) {
     const char* text = PQresultErrorField(result, field);
-    return text != nullptr ? text : std::string{};
+    return text != nullptr ? text : std::string_view{};
 }
 
 inline std::string without_newline(std::string text) {
@@ -32,7 +32,10 @@ inline std::string without_newline(std::string text) {
     return text;
 }
 
-inline sql_errc pg_errc(std::string_view sqlstate) noexcept {
+/// Of an error of the server's. Its words are in the server's language, so they decide only where nothing else does: what
+/// has cancelled a statement. `timed` is for words that we do not know: the session has a time limit.
+inline sql_errc pg_errc(const PGresult* error, bool timed) noexcept {
+    const std::string_view sqlstate = pg_field(error, PG_DIAG_SQLSTATE);
     if (sqlstate == "40001") {
         return sql_errc::serialization_failure;
     }
@@ -46,7 +49,13 @@ inline sql_errc pg_errc(std::string_view sqlstate) noexcept {
         return sql_errc::busy;
     }
     if (sqlstate == "57014") {
-        return sql_errc::timeout;
+        const std::string_view message = pg_field(error, PG_DIAG_MESSAGE_PRIMARY);
+        const bool by_user = message.find("user request") != message.npos;
+        const bool by_time = message.find("statement timeout") != message.npos;
+        return by_time || (timed && !by_user) ? sql_errc::timeout : sql_errc::canceled;
+    }
+    if (sqlstate == "08P01" && pg_field(error, PG_DIAG_SOURCE_FUNCTION) == "exec_bind_message") {
+        return sql_errc::wrong_parameter_count;
     }
     if (sqlstate.starts_with("23")) {
         return sql_errc::constraint_violated;
@@ -54,19 +63,50 @@ inline sql_errc pg_errc(std::string_view sqlstate) noexcept {
     return sql_errc::statement_failed;
 }
 
-/// What a result that is no success says.
-inline sql_error pg_result_error(const PGresult* result, std::string statement) {
-    sql_diagnosis d{.message = pg_field(result, PG_DIAG_MESSAGE_PRIMARY)};
+/// What the server says.
+inline sql_diagnosis pg_diagnosis(const PGresult* error, std::string statement) {
+    sql_diagnosis d{.message = std::string{pg_field(error, PG_DIAG_MESSAGE_PRIMARY)}};
     if (d.message.empty()) {
-        d.message = without_newline(PQresultErrorMessage(result));
+        d.message = without_newline(PQresultErrorMessage(error));
     }
-    if (const std::string detail = pg_field(result, PG_DIAG_MESSAGE_DETAIL); !detail.empty()) {
-        d.message += ": " + detail;
+    if (const std::string_view detail = pg_field(error, PG_DIAG_MESSAGE_DETAIL); !detail.empty()) {
+        d.message.append(": ").append(detail);
     }
-    d.sqlstate = pg_field(result, PG_DIAG_SQLSTATE);
-    d.position = parsed<std::size_t>(pg_field(result, PG_DIAG_STATEMENT_POSITION)).value_or(0);
+    d.sqlstate = pg_field(error, PG_DIAG_SQLSTATE);
+    d.position = parsed<std::size_t>(pg_field(error, PG_DIAG_STATEMENT_POSITION)).value_or(0);
     d.statement = std::move(statement);
-    return sql_error{pg_errc(d.sqlstate), std::move(d)};
+    return d;
+}
+
+/// True if it is that of a parameter, "unnamed portal parameter $1 = ...", in any language. The contexts of functions have
+/// names and signatures there.
+inline bool is_parameter_context(std::string_view context) noexcept {
+    const std::size_t mark = context.find(" $");
+    const std::size_t end = context.find_first_not_of("0123456789", mark == context.npos ? mark : mark + 2);
+    const std::string_view before = context.substr(0, mark);
+    return mark != context.npos && end != mark + 2 && (end == context.npos || context[end] == ' ') &&
+           before.find_first_of("(\"\n") == before.npos;
+}
+
+/// Why a statement that was prepared as `name` may have failed where it would not if it was prepared now.
+enum class pg_outdated : unsigned char {
+    no,
+    parameter,  ///< perhaps: a value is none of the type that the parameter had then
+    plan,  ///< the server says so, before anything of it was done
+};
+
+inline pg_outdated pg_outdated_by(const PGresult* error, std::string_view name) noexcept {
+    const std::string_view sqlstate = pg_field(error, PG_DIAG_SQLSTATE);
+    const std::string_view context = pg_field(error, PG_DIAG_CONTEXT);
+    if (sqlstate == "22003" || sqlstate == "22P02") {
+        return is_parameter_context(context) ? pg_outdated::parameter : pg_outdated::no;
+    }
+    const bool changed =
+        sqlstate == "0A000" && pg_field(error, PG_DIAG_SOURCE_FUNCTION) == "RevalidateCachedQuery";
+    // The server's words have the name in quotes.
+    const bool gone = sqlstate == "26000" && pg_field(error, PG_DIAG_MESSAGE_PRIMARY).find(name) != context.npos;
+    // With a context it comes from inside a function or procedure, which may have done something already.
+    return (changed || gone) && context.empty() ? pg_outdated::plan : pg_outdated::no;
 }
 
 }  // namespace coraii::detail

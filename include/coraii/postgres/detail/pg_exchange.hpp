@@ -10,6 +10,7 @@
 #include "coraii/postgres/detail/pg_conninfo.hpp"
 #include "coraii/postgres/detail/pg_error.hpp"
 #include "coraii/postgres/detail/pg_link.hpp"
+#include "coraii/session/error.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/deferred.hpp>
@@ -19,8 +20,11 @@
 
 #include <libpq-fe.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -45,22 +49,86 @@ asio::awaitable<void> beside_pg(own_frame, pg_link& link, F f) {
     }
 }
 
-/// Opens the connection.
+/// Why a connection could not be opened.
+struct pg_refusal {
+    sql_diagnosis diagnosis{};
+    bool timed_out = false;
+    bool final = false;  // other hosts would say the same
+
+    /// libpq tells it as text: "...:  28P01: the server's words", and where that is in the server.
+    void add(PGconn* failed) {
+        std::string text = without_newline(PQerrorMessage(failed));
+        const std::size_t mark = text.rfind(":  ");
+        const std::string state = mark == text.npos ? std::string{} : text.substr(mark + 3, 5);
+        diagnosis.sqlstate.clear();
+        if (state.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == state.npos && state.size() == 5 &&
+            text.compare(mark + 8, 2, ": ") == 0) {
+            text.erase(mark + 3, 7);
+            text.erase((std::min)(text.find('\n', mark), text.size()));
+            diagnosis.sqlstate = state;
+            final = state != "57P03";  // that is: not now
+        }
+        add(std::move(text));
+    }
+    void add(const std::string& text) {
+        diagnosis.message += (diagnosis.message.empty() || text.empty() ? "" : "; ") + text;
+    }
+};
+
+/// True if the connection to one host is open.
+inline asio::awaitable<bool> try_pg_host(own_frame, pg_link& link, const pg_conninfo& info, pg_refusal& why) {
+    try {
+        link.start(info.keywords().data(), info.values().data());
+        auto next = PQstatus(link.handle()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+        while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
+            using wait_for = asio::posix::stream_descriptor;
+            co_await link.wait(own_frame{}, next == PGRES_POLLING_READING ? wait_for::wait_read : wait_for::wait_write);
+            next = link.poll();
+        }
+        if (next == PGRES_POLLING_OK && PQsetnonblocking(link.handle(), 1) == 0) {
+            PQsetErrorVerbosity(link.handle(), PQERRORS_DEFAULT);
+            co_return true;
+        }
+    } catch (const sql_error& e) {
+        if (e.code() != sql_errc::timeout) {
+            throw;
+        }
+        link.forget_timeout();
+        why.timed_out = true;
+        why.diagnosis.sqlstate.clear();
+        why.add("no answer from the server at \"" + info.chosen() + '"');
+        co_return false;
+    }
+    if (PQconnectionNeedsPassword(link.handle()) != 0) {
+        throw pg_bad_conninfo{PQerrorMessage(link.handle())};
+    }
+    why.timed_out = false;
+    why.add(link.handle());
+    co_return false;
+}
+
+/// Opens the connection, to the first host that answers.
 inline asio::awaitable<void> open_pg(own_frame, pg_link& link, std::string text) {
-    link.set_deadline(pg_link::clock::now() + link.options().connect_timeout);
-    const auto info = std::make_shared<pg_conninfo>(text);
-    auto resolve = [info] { info->resolve(); };
-    co_await beside_pg(own_frame{}, link, std::move(resolve));
-    link.start(info->keywords().data(), info->values().data());
-    auto next = PQstatus(link.handle()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
-    while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
-        using wait_for = asio::posix::stream_descriptor;
-        co_await link.wait(own_frame{}, next == PGRES_POLLING_READING ? wait_for::wait_read : wait_for::wait_write);
-        next = link.poll();
+    const auto end = pg_link::clock::now() + link.options().connect_timeout;
+    link.set_deadline(end);
+    const auto info = std::make_shared<std::optional<pg_conninfo>>();
+    auto read = [info, text] { info->emplace(text); };
+    co_await beside_pg(own_frame{}, link, std::move(read));
+    pg_refusal why;
+    why.add((*info)->not_found());
+    bool open = false;
+    for (std::size_t left = (*info)->targets(), i = 0; left > 0 && !open && !why.final; --left, ++i) {
+        const auto now = pg_link::clock::now();
+        const auto given = (*info)->host_timeout();
+        const auto share = (end - now) / static_cast<int>(left);
+        link.set_deadline(given.count() > 0 ? (std::min)(now + given, end) : now + share);
+        (*info)->choose(i);
+        open = co_await try_pg_host(own_frame{}, link, **info, why);
     }
-    if (next != PGRES_POLLING_OK || PQsetnonblocking(link.handle(), 1) != 0) {
-        throw sql_error{sql_errc::connection_failed, {.message = without_newline(PQerrorMessage(link.handle()))}};
+    if (!open) {
+        throw sql_error{why.timed_out ? sql_errc::timeout : sql_errc::connection_failed, std::move(why.diagnosis)};
     }
+    link.set_deadline(end);
 }
 
 /// Sends what libpq could not send at once. The server may have something to say before it reads on.
@@ -75,7 +143,7 @@ inline asio::awaitable<void> flush_pg(own_frame, pg_link& link) {
         const auto [order, read_error, write_error] =
             co_await either.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
         link.check_waited(order[0] == 0 ? read_error : write_error);
-        if (PQconsumeInput(link.handle()) == 0) {
+        if (!link.consume()) {
             link.throw_lost();
         }
     }
@@ -86,10 +154,15 @@ inline asio::awaitable<void> wait_for_pg_result(own_frame, pg_link& link) {
     co_await flush_pg(own_frame{}, link);
     while (PQisBusy(link.handle()) != 0) {
         co_await link.wait(own_frame{}, asio::posix::stream_descriptor::wait_read);
-        if (PQconsumeInput(link.handle()) == 0) {
+        if (!link.consume()) {
             link.throw_lost();
         }
     }
+}
+
+inline bool is_copy(const PGresult* result) noexcept {
+    const ExecStatusType status = PQresultStatus(result);
+    return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
 /// After an interruption: the server is told to stop, and what it still sends is thrown away. Or else the connection is.
@@ -103,11 +176,19 @@ inline asio::awaitable<void> recover_pg(own_frame, pg_link& link) {
             (void)PQcancel(request.get(), why, sizeof why);  // if it fails, the statement ends as it will
         };
         co_await beside_pg(own_frame{}, link, std::move(ask));
-        do {
+        for (pg_result result;;) {
             if (!link.has_result()) {
                 co_await wait_for_pg_result(own_frame{}, link);
             }
-        } while (link.take_result());
+            result = link.take_result();
+            if (!result) {
+                break;
+            }
+            if (is_copy(result.get())) {
+                link.throw_lost();
+            }
+            link.keep_late_answer(std::move(result));
+        }
     } catch (...) { link.kill(); }
 }
 
@@ -125,52 +206,48 @@ class pg_answer {
 public:
     pg_answer(pg_link& link, const std::string& statement) : link_{link}, statement_{statement} {}
 
-    /// False if it is an error, or nothing.
-    bool good(const pg_result& result) {
+    /// False if it is an error.
+    bool good(pg_result& result) {
         switch (PQresultStatus(result.get())) {
             case PGRES_COMMAND_OK:
             case PGRES_TUPLES_OK:
             case PGRES_SINGLE_TUPLE:
             case PGRES_EMPTY_QUERY: return true;
-            case PGRES_COPY_IN:
-            case PGRES_COPY_OUT:
-            case PGRES_COPY_BOTH:
-                link_.kill();
-                throw sql_error{sql_errc::statement_failed,
-                                {.message = "COPY is not supported", .statement = statement_}};
             default: break;
         }
+        if (is_copy(result.get())) {
+            link_.kill();
+            throw sql_error{sql_errc::statement_failed,
+                            {.message = "COPY is not supported", .statement = statement_}};
+        }
         if (!error_) {
-            error_ = std::make_exception_ptr(pg_result_error(result.get(), statement_));
+            error_ = std::move(result);
         }
         return false;
     }
 
-    void end() {
+    /// Null if all was good.
+    const PGresult* error() const noexcept { return error_.get(); }
+
+    void end(bool outdated = false) {
         if (PQstatus(link_.handle()) != CONNECTION_OK) {
             link_.kill();
         }
         if (!error_ && link_.killed()) {
             link_.throw_lost();
         }
-        if (!error_) {
-            return;
-        }
-        if (!link_.killed()) {
-            std::rethrow_exception(error_);
-        }
-        try {
-            std::rethrow_exception(error_);
-        } catch (const sql_error& e) {
-            throw sql_error{sql_errc::connection_lost,
-                            {.message = e.message(), .sqlstate = e.sqlstate(), .statement = statement_}};
+        if (error_) {
+            const sql_errc code = link_.killed() ? sql_errc::connection_lost
+                                  : outdated     ? sql_errc::statement_outdated
+                                                 : pg_errc(error_.get(), link_.has_statement_timeout());
+            throw sql_error{code, pg_diagnosis(error_.get(), statement_)};
         }
     }
 
 private:
     pg_link& link_;
     const std::string& statement_;
-    std::exception_ptr error_;
+    pg_result error_;
 };
 
 }  // namespace coraii::detail

@@ -47,10 +47,7 @@ public:
         killed_ = true;
         answer_due_ = false;
         stop_for(stop::killed);
-        if (socket_.is_open()) {
-            socket_.release();
-        }
-        PQfinish(std::exchange(handle_, nullptr));
+        finish();
         watchdog_.cancel();
     }
 
@@ -73,9 +70,8 @@ public:
             link.used_ = true;
             link.sent_ = false;
             link.stop_ = stop::no;
-            if (link.timeout_.count() > 0) {
-                link.set_deadline(clock::now() + link.timeout_ + link.options_.grace);
-            }
+            link.late_answer_ = nullptr;
+            link.limit_statement();
         }
         use(const use&) = delete;
         use& operator=(const use&) = delete;
@@ -98,8 +94,20 @@ public:
         set_deadline(clock::now() + options_.recovery_timeout);
     }
 
-    /// Of each use, in addition to the server's own.
+    /// The server's.
     void set_statement_timeout(std::chrono::milliseconds timeout) noexcept { timeout_ = timeout; }
+    bool has_statement_timeout() const noexcept { return timeout_.count() > 0; }
+
+    /// A statement begins, and has its time; or none does.
+    void limit_statement(bool begins = true) {
+        if (!recovering_ && has_statement_timeout() && options_.grace.count() > 0) {
+            if (begins) {
+                set_deadline(clock::now() + timeout_ + options_.grace);
+            } else {
+                deadline_ = (clock::time_point::max)();
+            }
+        }
+    }
 
     void set_deadline(clock::time_point at) {
         deadline_ = at;
@@ -133,6 +141,14 @@ public:
     bool interrupted() const noexcept { return interrupted_; }
     void set_interrupted(bool yes) noexcept { interrupted_ = yes; }
 
+    /// What the server said in this use after it was interrupted, if anything.
+    void keep_late_answer(pg_result result) noexcept {
+        if (!late_answer_ && PQntuples(result.get()) == 0) {
+            late_answer_ = std::move(result);
+        }
+    }
+    pg_result late_answer() noexcept { return std::move(late_answer_); }
+
     /// Looks, without waiting, whether the server is gone.
     bool usable() noexcept {
         if (!killed_ && !used_) {
@@ -140,7 +156,7 @@ public:
             const auto gone = [&] { return ::recv(PQsocket(handle_), &byte, 1, MSG_PEEK | MSG_DONTWAIT); };
             ssize_t n = gone();
             if (n > 0) {  // a notice, or its last words
-                n = PQconsumeInput(handle_) != 0 ? gone() : 0;
+                n = consume() ? gone() : 0;
             }
             if (n == 0 || PQstatus(handle_) != CONNECTION_OK) {
                 kill();
@@ -167,15 +183,21 @@ public:
 
     // ---- the socket
 
-    /// Begins to open a connection; from then on, `poll` after each wait.
+    /// Begins to open a connection, in place of one that could not be opened; from then on, `poll` after each wait.
     void start(const char* const* keywords, const char* const* values) {
+        throw_if_stopped();
+        finish();
         handle_ = PQconnectStartParams(keywords, values, 0);
         if (handle_ == nullptr) {
             throw std::bad_alloc{};
         }
+        PQsetErrorVerbosity(handle_, PQERRORS_VERBOSE);  // the only way to a SQLSTATE
         PQsetNoticeReceiver(handle_, on_notice, this);
         assign();
     }
+
+    /// This attempt to open one took too long; there may be others.
+    void forget_timeout() noexcept { stop_ = stop_ == stop::timed_out ? stop::no : stop_; }
 
     PostgresPollingStatusType poll() {
         socket_.release();  // it may be closed in there, and another one have its number
@@ -212,7 +234,17 @@ public:
     pg_result take_result() noexcept {
         pg_result result{PQgetResult(handle_)};
         answer_due_ = answer_due_ && result;
+        if (!result) {
+            drop_notifications();
+        }
         return result;
+    }
+
+    /// Reads what has come. False if the connection is broken.
+    bool consume() noexcept {
+        const bool good = PQconsumeInput(handle_) != 0;
+        drop_notifications();
+        return good;
     }
 
     /// For `offload_call`: what is waited for beside the socket.
@@ -223,7 +255,7 @@ public:
             case stop::no: return;
             case stop::cancelled:
                 throw boost::system::system_error(boost::system::error_code{asio::error::operation_aborted});
-            case stop::timed_out: throw sql_error{sql_errc::timeout, {.message = "the server does not answer"}};
+            case stop::timed_out: throw sql_error{sql_errc::timeout, {.message = "no answer from the server"}};
             case stop::killed: throw sql_error{sql_errc::connection_lost, {.message = "the connection was killed"}};
         }
     }
@@ -240,6 +272,20 @@ public:
 
 private:
     enum class stop : unsigned char { no, cancelled, timed_out, killed };
+
+    void finish() noexcept {
+        if (socket_.is_open()) {
+            socket_.release();
+        }
+        PQfinish(std::exchange(handle_, nullptr));
+    }
+
+    // libpq keeps them until somebody asks.
+    void drop_notifications() noexcept {
+        while (PGnotify* const heard = PQnotifies(handle_)) {
+            PQfreemem(heard);
+        }
+    }
 
     void assign() {
         const int fd = PQsocket(handle_);
@@ -291,8 +337,9 @@ private:
         const auto& handler = static_cast<pg_link*>(self)->options_.on_notice;
         if (handler) {
             try {
-                handler({pg_field(result, PG_DIAG_SEVERITY_NONLOCALIZED), pg_field(result, PG_DIAG_SQLSTATE),
-                         without_newline(pg_field(result, PG_DIAG_MESSAGE_PRIMARY))});
+                handler({std::string{pg_field(result, PG_DIAG_SEVERITY_NONLOCALIZED)},
+                         std::string{pg_field(result, PG_DIAG_SQLSTATE)},
+                         without_newline(std::string{pg_field(result, PG_DIAG_MESSAGE_PRIMARY)})});
             } catch (...) {  // libpq cannot let it through
             }
         }
@@ -304,6 +351,7 @@ private:
     asio::posix::stream_descriptor socket_;
     asio::steady_timer watchdog_;
     std::weak_ptr<external_wait> outside_;
+    pg_result late_answer_;
     clock::time_point deadline_ = (clock::time_point::max)();
     clock::time_point watched_until_{};
     std::chrono::milliseconds timeout_{0};

@@ -3,12 +3,13 @@
 #define CORAII_POSTGRES_DETAIL_PG_STATEMENTS_HPP
 
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/postgres/detail/pg_error.hpp"
 #include "coraii/postgres/detail/pg_exchange.hpp"
 #include "coraii/postgres/detail/pg_link.hpp"
 #include "coraii/postgres/detail/pg_values.hpp"
 #include "coraii/session/connection.hpp"
 #include "coraii/session/detail/statement_cache.hpp"
-#include "coraii/with.hpp"
+#include "coraii/session/error.hpp"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -17,150 +18,39 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace coraii::detail {
 
-struct pg_statement {
-    std::string name;
-    bool described = false;
-    std::size_t parameters = 0;
-    int result_format = 0;  // 1: binary
+/// Of a script: its first result with rows, and its last.
+struct pg_outcome {
+    pg_result rows, last;
 };
 
-/// What is prepared on a connection, and whether somebody has left something there that a session must not inherit.
+/// Runs statements. One that is used again is prepared, and then known by its text.
+///
+/// What the server has prepared is what we know, unless an interruption or somebody else has come between (`missing_`,
+/// `extra_`): then the server is asked before it matters. All is called in an exchange.
 class pg_statements {
 public:
-    explicit pg_statements(pg_ptr link) : link_{std::move(link)}, prepared_{link_->options().statement_cache} {}
+    explicit pg_statements(pg_ptr link)
+        : link_{std::move(link)},
+          prepared_{link_->options().statement_cache},
+          seen_(link_->options().statement_cache),
+          reset_script_{std::string{reset_all} + link_->options().on_open.value_or("")} {}
 
-    bool touched() const noexcept { return touched_ || link_->interrupted(); }
-    void set_untouched() noexcept {
-        touched_ = false;
-        link_->set_interrupted(false);
-    }
-
-    /// In an exchange. Any number of statements, without parameters; the last one's command tag.
-    asio::awaitable<std::string> run_script(own_frame, std::string text) {
-        PGconn* const pg = link_->handle();
-        see_text(text);
-        link_->check_sent(PQsendQuery(pg, text.c_str()));
+    /// Any number of statements, without parameters. `out` lives longer than the exchange if it is to be looked at after an
+    /// interruption.
+    asio::awaitable<void> run_script(own_frame, std::string text, pg_outcome* out = nullptr) {
+        check_text(text);
+        used_ = true;
+        link_->check_sent(PQsendQuery(link_->handle(), text.c_str()));
         pg_answer answer{*link_, text};
-        std::string tag;
-        for (;;) {
-            if (!link_->has_result()) {
-                co_await wait_for_pg_result(own_frame{}, *link_);
-            }
-            const pg_result result = link_->take_result();
-            if (!result) {
-                break;
-            }
-            if (answer.good(result)) {
-                tag = PQcmdStatus(result.get());
-                see_tag(tag);
-            }
-        }
-        answer.end();
-        co_return tag;
-    }
-
-    /// In an exchange. With a sink, it gets the rows, `most` at a time; without, they are returned.
-    asio::awaitable<sql_rows> run(own_frame, const sql_query& query, const sql_row_sink* sink, std::size_t most) {
-        try {
-            co_return co_await run_once(own_frame{}, query, sink, most);
-        } catch (const sql_error& e) {
-            // What was prepared is of no use any more: a table has changed, or somebody has deallocated it.
-            const bool outdated = e.sqlstate() == "0A000" || e.sqlstate() == "26000";
-            if (!outdated || !prepared_.drop(query.statement) || PQtransactionStatus(link_->handle()) != PQTRANS_IDLE) {
-                throw;
-            }
-        }
-        co_return co_await run_once(own_frame{}, query, sink, most);
-    }
-
-private:
-    asio::awaitable<sql_rows> run_once(own_frame, const sql_query& query, const sql_row_sink* sink, std::size_t most) {
-        pg_statement* statement = prepared_.find(query.statement);
-        if (statement == nullptr || !statement->described) {
-            statement = co_await prepare(own_frame{}, query.statement);
-        }
-        send(query, *statement, sink != nullptr);
-        pg_answer answer{*link_, query.statement};
-        sql_rows rows;
-        for (bool first = true;; first = false) {
-            if (!link_->has_result()) {
-                co_await wait_for_pg_result(own_frame{}, *link_);
-            }
-            const pg_result result = link_->take_result();
-            if (!result) {
-                break;
-            }
-            if (!answer.good(result)) {
-                continue;
-            }
-            if (first) {
-                rows = pg_columns(result.get());
-            }
-            pg_add_rows(result.get(), rows);
-            if (PQresultStatus(result.get()) != PGRES_SINGLE_TUPLE) {
-                rows.set_affected(affected_by(result.get()));
-                see_tag(PQcmdStatus(result.get()));
-            }
-            if (sink != nullptr && rows.size() >= most) {
-                co_await (*sink)(rows);
-                rows.clear();
-            }
-        }
-        answer.end();
-        if (sink != nullptr && !rows.empty()) {
-            co_await (*sink)(rows);
-        }
-        co_return rows;
-    }
-
-    void send(const sql_query& query, const pg_statement& statement, bool row_by_row) {
-        if (query.parameters.size() != statement.parameters) {
-            throw wrong_parameter_count(query.parameters.size(), statement.parameters, query.statement);
-        }
-        const pg_parameters values{query.parameters};
-        link_->check_sent(PQsendQueryPrepared(link_->handle(), statement.name.c_str(), values.count(), values.values(),
-                                              values.lengths(), values.formats(), statement.result_format));
-        if (row_by_row) {
-            PQsetSingleRowMode(link_->handle());
-        }
-    }
-
-    asio::awaitable<pg_statement*> prepare(own_frame, const std::string& text) {
-        PGconn* const pg = link_->handle();
-        pg_statement* statement = prepared_.find(text);
-        if (statement == nullptr) {
-            if (prepared_.full()) {
-                std::string drop = "DEALLOCATE " + prepared_.oldest().name;
-                co_await run_script(own_frame{}, std::move(drop));
-                prepared_.drop_oldest();
-            }
-            see_text(text);
-            std::string name = "coraii_" + std::to_string(++names_);
-            link_->check_sent(PQsendPrepare(pg, name.c_str(), text.c_str(), 0, nullptr));
-            co_await only_result(own_frame{}, text);
-            statement = &prepared_.add(text, pg_statement{std::move(name)});
-        }
-        link_->check_sent(PQsendDescribePrepared(pg, statement->name.c_str()));
-        const pg_result described = co_await only_result(own_frame{}, text);
-        statement->parameters = static_cast<std::size_t>(PQnparams(described.get()));
-        bool binary = true;
-        for (int i = 0; i < PQnfields(described.get()); ++i) {
-            binary = binary && pg_reads_binary(PQftype(described.get(), i));
-        }
-        statement->result_format = binary ? 1 : 0;
-        statement->described = true;
-        co_return statement;
-    }
-
-    asio::awaitable<pg_result> only_result(own_frame, const std::string& text) {
-        pg_answer answer{*link_, text};
-        pg_result last;
         for (;;) {
             if (!link_->has_result()) {
                 co_await wait_for_pg_result(own_frame{}, *link_);
@@ -169,12 +59,243 @@ private:
             if (!result) {
                 break;
             }
+            link_->limit_statement();
             if (answer.good(result)) {
-                last = std::move(result);
+                see_tag(result.get());
+                if (out != nullptr) {
+                    const bool first_rows = !out->rows && PQresultStatus(result.get()) == PGRES_TUPLES_OK;
+                    (first_rows ? out->rows : out->last) = std::move(result);
+                }
             }
         }
         answer.end();
-        co_return last;
+    }
+
+    /// With a sink, it gets the rows, `most` at a time; without, they are returned.
+    asio::awaitable<sql_rows> run(own_frame, const sql_query& query, const sql_row_sink* sink, std::size_t most) {
+        check_text(query.statement);
+        used_ = true;
+        PGconn* const pg = link_->handle();
+        const pg_parameters values{query};
+        pg_outdated suspect = pg_outdated::no;
+        for (;;) {
+            const bool again = suspect != pg_outdated::no;  // as if it had never been prepared
+            const bool idle = PQtransactionStatus(pg) == PQTRANS_IDLE;
+            std::string name;
+            if (!again && may_prepare()) {
+                if (is_missing()) {
+                    co_await ask(own_frame{});
+                }
+                name = name_of(query.statement);
+            }
+            const bool cached = !name.empty();
+            if (!cached && !again && note(query.statement) && may_prepare()) {
+                name = co_await prepare(own_frame{}, query.statement);
+            }
+            send(query.statement, name, values, sink != nullptr);
+            pg_answer answer{*link_, query.statement};
+            sql_rows rows;
+            bool any = false;  // rows were seen
+            for (bool first = true;; first = false) {
+                if (!link_->has_result()) {
+                    co_await wait_for_pg_result(own_frame{}, *link_);
+                }
+                pg_result result = link_->take_result();
+                if (!result) {
+                    break;
+                }
+                if (!answer.good(result)) {
+                    continue;
+                }
+                if (first) {
+                    rows = pg_columns(result.get());
+                }
+                pg_add_rows(result.get(), rows);
+                any = any || !rows.empty();
+                if (PQresultStatus(result.get()) != PGRES_SINGLE_TUPLE) {
+                    rows.set_affected(affected_by(result.get()));
+                    see_tag(result.get());
+                }
+                if (sink != nullptr && rows.size() >= most) {
+                    link_->limit_statement(false);
+                    co_await (*sink)(rows);
+                    link_->limit_statement();
+                    rows.clear();
+                }
+            }
+            if (again && (suspect == pg_outdated::plan || answer.error() == nullptr)) {
+                forget(query.statement, suspect);
+            }
+            suspect = cached && answer.error() != nullptr ? pg_outdated_by(answer.error(), name) : pg_outdated::no;
+            if (suspect != pg_outdated::no) {
+                if (idle && !any && PQtransactionStatus(pg) == PQTRANS_IDLE) {
+                    continue;
+                }
+                forget(query.statement, suspect);
+            }
+            answer.end(suspect == pg_outdated::plan);
+            if (sink != nullptr && !rows.empty()) {
+                link_->limit_statement(false);
+                co_await (*sink)(rows);
+            }
+            co_return rows;
+        }
+    }
+
+    /// As if the connection was new, but for what we have prepared. One round trip, unless somebody else has prepared
+    /// something, or dropped what we have.
+    asio::awaitable<void> reset(own_frame) {
+        if (!used_) {
+            co_return;
+        }
+        pg_outcome found;
+        std::string text = reset_script_;
+        co_await run_script(own_frame{}, std::move(text), &found);
+        const bool same = parsed<std::size_t>(PQgetvalue(found.rows.get(), 0, 1)) == prepared_.size();
+        std::string others = PQgetvalue(found.rows.get(), 0, 2);
+        if (!others.empty()) {
+            co_await run_script(own_frame{}, std::move(others));
+        }
+        if (!same || extra_) {
+            co_await ask(own_frame{});
+        }
+        settle();
+        used_ = false;
+    }
+
+    /// For a new connection.
+    asio::awaitable<void> open(own_frame) {
+        if (link_->options().on_open) {
+            co_await run_script(own_frame{}, *link_->options().on_open);
+        }
+        used_ = false;
+    }
+
+private:
+    // RESET ALL leaves the role. Names are looked up in pg_catalog, whatever else there is. Prepared by name, with PREPARE:
+    // from_sql.
+    static constexpr std::string_view reset_all =
+        "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;UNLISTEN *;DISCARD TEMP;DISCARD SEQUENCES;"
+        "SELECT pg_catalog.pg_advisory_unlock_all(),pg_catalog.count(*)FILTER(WHERE NOT from_sql),"
+        "pg_catalog.string_agg(pg_catalog.format('DEALLOCATE %I',name),';')FILTER(WHERE from_sql)"
+        "FROM pg_catalog.pg_prepared_statements;";
+
+    static void check_text(const std::string& text) {
+        if (text.find('\0') != text.npos) {
+            throw sql_error{sql_errc::bad_statement, {.statement = text}};
+        }
+    }
+
+    /// In a failed transaction, nothing can be.
+    bool may_prepare() const noexcept {
+        return !seen_.empty() && PQtransactionStatus(link_->handle()) != PQTRANS_INERROR;
+    }
+    bool is_missing() const noexcept { return missing_ || link_->interrupted(); }
+
+    /// Empty if it is not prepared.
+    std::string name_of(const std::string& text) {
+        const std::string* const found = prepared_.find(text);
+        return found != nullptr ? *found : std::string{};
+    }
+
+    /// Remembers it. True if it was seen before.
+    bool note(const std::string& text) noexcept {
+        const std::size_t hash = std::hash<std::string_view>{}(text);
+        const bool before = std::find(seen_.begin(), seen_.end(), hash) != seen_.end();
+        if (!before && !seen_.empty()) {
+            seen_[next_seen_++ % seen_.size()] = hash;
+        }
+        return before;
+    }
+
+    /// So that it is prepared anew at its next use.
+    void forget(const std::string& text, pg_outdated why) noexcept {
+        extra_ = prepared_.drop(text) || extra_;
+        missing_ = missing_ || why == pg_outdated::plan;
+        (void)note(text);
+    }
+
+    /// The server has told.
+    void settle() noexcept {
+        missing_ = extra_ = false;
+        link_->set_interrupted(false);
+    }
+
+    /// What is there that we do not know, or the other way round?
+    asio::awaitable<void> ask(own_frame) {
+        extra_ = missing_ = true;
+        pg_outcome found;
+        co_await run_script(own_frame{}, "SELECT name FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql", &found);
+        std::set<std::string, std::less<>> there;
+        for (int row = 0; row < PQntuples(found.rows.get()); ++row) {
+            there.insert(PQgetvalue(found.rows.get(), row, 0));
+        }
+        prepared_.drop_if([&there](const std::string& name) { return there.erase(name) == 0; });
+        std::string drop;
+        for (const std::string& name : there) {
+            drop += "DEALLOCATE " + name + ';';
+        }
+        if (!drop.empty()) {
+            co_await run_script(own_frame{}, std::move(drop));
+        }
+        settle();
+    }
+
+    asio::awaitable<void> make_room(own_frame) {
+        if (extra_) {
+            co_await ask(own_frame{});
+        }
+        extra_ = true;  // until all of the answer is there
+        if (prepared_.full()) {
+            std::string drop = "DEALLOCATE " + prepared_.oldest();
+            prepared_.drop_oldest();
+            try {
+                co_await run_script(own_frame{}, std::move(drop));
+            } catch (const sql_error& e) {
+                missing_ = true;  // and perhaps not it alone
+                if (e.sqlstate() != "26000") {
+                    throw;
+                }
+                if (PQtransactionStatus(link_->handle()) != PQTRANS_IDLE) {
+                    throw sql_error{sql_errc::statement_outdated, {.message = e.message(), .sqlstate = "26000"}};
+                }
+            }
+        }
+    }
+
+    asio::awaitable<std::string> prepare(own_frame, const std::string& text) {
+        co_await make_room(own_frame{});
+        std::string name = "coraii_" + std::to_string(++names_);
+        link_->check_sent(PQsendPrepare(link_->handle(), name.c_str(), text.c_str(), 0, nullptr));
+        pg_answer answer{*link_, text};
+        for (;;) {
+            if (!link_->has_result()) {
+                co_await wait_for_pg_result(own_frame{}, *link_);
+            }
+            pg_result result = link_->take_result();
+            if (!result) {
+                break;
+            }
+            (void)answer.good(result);
+        }
+        if (answer.error() == nullptr) {
+            prepared_.add(text, name);
+        }
+        extra_ = false;
+        answer.end();
+        link_->limit_statement();
+        co_return name;
+    }
+
+    void send(const std::string& text, const std::string& name, const pg_parameters& v, bool row_by_row) {
+        PGconn* const pg = link_->handle();
+        link_->check_sent(name.empty() ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(),
+                                                           v.lengths(), v.formats(), 0)
+                                       : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(),
+                                                             v.formats(), 0));
+        if (row_by_row) {
+            PQsetSingleRowMode(pg);
+        }
     }
 
     static std::uint64_t affected_by(const PGresult* result) {
@@ -186,24 +307,21 @@ private:
         return parsed<std::uint64_t>(PQcmdTuples(const_cast<PGresult*>(result))).value_or(0);
     }
 
-    void see_tag(std::string_view tag) {
-        const auto is = [tag](std::string_view t) { return tag == t; };
-        touched_ = touched_ || is("SET") || is("LISTEN") || is("DECLARE CURSOR") || is("LOAD") ||
-                   tag.starts_with("CREATE") || tag.starts_with("SELECT INTO");
-        if (is("DISCARD ALL") || is("DEALLOCATE ALL")) {
-            prepared_.clear();
-        }
-    }
-
-    // Functions leave no tag.
-    void see_text(std::string_view text) {
-        touched_ = touched_ || text.find("set_config") != text.npos || text.find("advisory_lock") != text.npos;
+    // In a transaction it is too late to find out by an error. Where no tag tells, it is found out so.
+    void see_tag(const PGresult* result) noexcept {
+        const std::string_view tag = PQcmdStatus(const_cast<PGresult*>(result));
+        missing_ = missing_ || tag == "DO" || tag == "DEALLOCATE ALL" || tag == "DISCARD ALL";
     }
 
     pg_ptr link_;
-    statement_cache<pg_statement> prepared_;
+    statement_cache<std::string> prepared_;  // the server's names of them, by text
+    std::vector<std::size_t> seen_;  // hashes of texts that were used once, the last ones
+    std::size_t next_seen_ = 0;
     std::uint64_t names_ = 0;
-    bool touched_ = false;
+    std::string reset_script_;
+    bool missing_ = false;  // at the server, perhaps: some of those in prepared_
+    bool extra_ = false;  // at the server, perhaps: others than those in prepared_
+    bool used_ = false;  // since the last reset
 };
 
 }  // namespace coraii::detail

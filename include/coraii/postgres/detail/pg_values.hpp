@@ -10,11 +10,12 @@
 
 #include <libpq-fe.h>
 
-#include <bit>
 #include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,15 +26,18 @@ namespace coraii::detail {
 
 /// The server's numbers for its types, which are the same everywhere.
 namespace pg_type {
-inline constexpr Oid boolean = 16, bytea = 17, int8 = 20, int2 = 21, int4 = 23, text = 25, oid = 26, float4 = 700,
-                     float8 = 701, varchar = 1043;
+inline constexpr Oid boolean = 16, bytea = 17, int8 = 20, int2 = 21, int4 = 23, oid = 26, float4 = 700, float8 = 701;
 }
 
 /// Bytes go as they are; all else as text, so that the server takes it for whatever type it needs.
 class pg_parameters {
 public:
-    explicit pg_parameters(const std::vector<sql_value>& from) {
+    explicit pg_parameters(const sql_query& query) {
+        const std::vector<sql_value>& from = query.parameters;
         const std::size_t n = from.size();
+        if (n > most) {
+            throw wrong_parameter_count(n, most, query.statement);
+        }
         texts_.reserve(n);
         values_.reserve(n);
         lengths_.reserve(n);
@@ -71,6 +75,8 @@ private:
         formats_.push_back(format);
     }
 
+    static constexpr std::size_t most = 65'535;
+
     template <class V>
     using few = boost::container::small_vector<V, 8>;
 
@@ -80,59 +86,24 @@ private:
     few<int> formats_;
 };
 
-/// True if we can read that type's binary form.
-inline bool pg_reads_binary(Oid type) noexcept {
-    switch (type) {
-        case pg_type::boolean:
-        case pg_type::bytea:
-        case pg_type::int8:
-        case pg_type::int2:
-        case pg_type::int4:
-        case pg_type::text:
-        case pg_type::oid:
-        case pg_type::float4:
-        case pg_type::float8:
-        case pg_type::varchar: return true;
-        default: return false;
-    }
+/// The number in it, or the text if it is not one that fits.
+template <class As, class T>
+sql_value pg_number(std::string_view text) {
+    const std::optional<T> number = parsed<T>(text);
+    return number ? sql_value{As{*number}} : sql_value{std::string{text}};
 }
 
-template <class Unsigned>
-Unsigned pg_big_endian(std::string_view data) noexcept {
-    Unsigned value = 0;
-    for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {
-        value = static_cast<Unsigned>(value << 8U) | static_cast<unsigned char>(data[i]);
-    }
-    return value;
-}
-
-inline sql_value pg_binary_value(Oid type, std::string_view data) {
-    switch (type) {
-        case pg_type::boolean: return std::int64_t{data[0]};
-        case pg_type::int2: return std::int64_t{static_cast<std::int16_t>(pg_big_endian<std::uint16_t>(data))};
-        case pg_type::int4: return std::int64_t{static_cast<std::int32_t>(pg_big_endian<std::uint32_t>(data))};
-        case pg_type::int8: return static_cast<std::int64_t>(pg_big_endian<std::uint64_t>(data));
-        case pg_type::oid: return std::int64_t{pg_big_endian<std::uint32_t>(data)};
-        case pg_type::float4: return double{std::bit_cast<float>(pg_big_endian<std::uint32_t>(data))};
-        case pg_type::float8: return std::bit_cast<double>(pg_big_endian<std::uint64_t>(data));
-        case pg_type::bytea: {
-            const auto* bytes = static_cast<const std::byte*>(static_cast<const void*>(data.data()));
-            return sql_bytes(bytes, bytes + data.size());
-        }
-        default: return std::string{data};
-    }
-}
-
-inline sql_value pg_text_value(Oid type, const char* data, std::size_t size) {
+/// All results come as text.
+inline sql_value pg_value(Oid type, const char* data, std::size_t size) {
     const std::string_view text{data, size};
     switch (type) {
         case pg_type::boolean: return std::int64_t{text == "t"};
         case pg_type::int2:
         case pg_type::int4:
         case pg_type::int8:
-        case pg_type::oid: return parsed<std::int64_t>(text).value_or(0);
-        case pg_type::float4: return double{parsed<float>(text).value_or(0)};
-        case pg_type::float8: return parsed<double>(text).value_or(0);
+        case pg_type::oid: return pg_number<std::int64_t, std::int64_t>(text);
+        case pg_type::float4: return pg_number<double, float>(text);
+        case pg_type::float8: return pg_number<double, double>(text);
         case pg_type::bytea: {
             std::size_t length = 0;
             const auto* escaped = static_cast<const unsigned char*>(static_cast<const void*>(data));
@@ -140,7 +111,8 @@ inline sql_value pg_text_value(Oid type, const char* data, std::size_t size) {
             if (!bytes) {
                 throw std::bad_alloc{};
             }
-            return pg_binary_value(pg_type::bytea, {static_cast<const char*>(bytes.get()), length});
+            const auto* first = static_cast<const std::byte*>(bytes.get());
+            return sql_bytes(first, first + length);
         }
         default: return std::string{text};
     }
@@ -168,10 +140,8 @@ inline void pg_add_rows(const PGresult* result, sql_rows& to) {
                 to.add_null();
                 continue;
             }
-            const char* data = PQgetvalue(result, row, i);
-            const auto size = static_cast<std::size_t>(PQgetlength(result, row, i));
-            to.add(PQfformat(result, i) == 1 ? pg_binary_value(PQftype(result, i), {data, size})
-                                             : pg_text_value(PQftype(result, i), data, size));
+            to.add(pg_value(PQftype(result, i), PQgetvalue(result, row, i),
+                            static_cast<std::size_t>(PQgetlength(result, row, i))));
         }
     }
 }

@@ -18,6 +18,7 @@ public:
     explicit statement_cache(std::size_t limit) : limit_{limit == 0 ? 1 : limit} {}
 
     bool full() const noexcept { return used_.size() >= limit_; }
+    std::size_t size() const noexcept { return used_.size(); }
 
     /// Null if there is none.
     Statement* find(std::string_view text) {
@@ -58,6 +59,18 @@ public:
         by_text_.erase(found);
         used_.erase(entry);
         return true;
+    }
+
+    /// Those of which `f(statement)` is true.
+    template <class F>
+    void drop_if(F f) {
+        for (auto next = used_.begin(); next != used_.end();) {
+            const auto entry = next++;
+            if (f(entry->second)) {
+                by_text_.erase(entry->first);
+                used_.erase(entry);
+            }
+        }
     }
 
     void clear() noexcept {

@@ -33,7 +33,7 @@ const boost::system::error_category& sql_category() noexcept {
                     return "the transaction conflicts with a concurrent one, and can be tried again";
                 case sql_errc::deadlock: return "the transaction was in a deadlock, and can be tried again";
                 case sql_errc::busy: return "the database is locked by somebody else";
-                case sql_errc::timeout: return "the database did not answer in time";
+                case sql_errc::timeout: return "it took longer than its time limit";
                 case sql_errc::connection_failed: return "the connection could not be opened";
                 case sql_errc::connection_lost: return "the connection to the database is lost";
                 case sql_errc::connection_in_use: return "something else is under way on the connection";
@@ -49,6 +49,9 @@ const boost::system::error_category& sql_category() noexcept {
                 case sql_errc::null_value: return "the value is NULL; ask for a std::optional";
                 case sql_errc::bad_conversion: return "the value cannot be had as that type without a loss";
                 case sql_errc::wrong_database: return "the connection is to another database";
+                case sql_errc::canceled: return "the statement was cancelled by somebody else";
+                case sql_errc::statement_outdated:
+                    return "what was prepared for the statement is outdated; the transaction can be tried again";
                 case sql_errc::bad_statement: return "the statement has a NUL character, and was not sent";
             }
             return "unknown coraii.sql error";
@@ -86,7 +89,8 @@ std::string sql_error::text_of(const sql_diagnosis& d) {
 
 bool can_be_retried(const sql_error& e) noexcept {
     return e.code() == sql_errc::serialization_failure || e.code() == sql_errc::deadlock ||
-           e.code() == sql_errc::busy || e.code() == sql_errc::connection_lost;
+           e.code() == sql_errc::busy || e.code() == sql_errc::connection_lost ||
+           e.code() == sql_errc::statement_outdated;
 }
 
 }  // namespace coraii
