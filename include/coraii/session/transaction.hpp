@@ -15,6 +15,7 @@
 #include "coraii/with.hpp"
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/this_coro.hpp>
 
 #include <exception>
 #include <source_location>
@@ -164,6 +165,7 @@ asio::awaitable<void> commit_transaction(own_frame, Connection& c, unsigned dept
         }
     } catch (...) { error = std::current_exception(); }
     if (error) {
+        co_await asio::this_coro::throw_if_cancelled(false);  // what COMMIT gave counts, not that its time was over
         co_await undo_transaction(own_frame{}, c, depth);
         std::rethrow_exception(error);
     }

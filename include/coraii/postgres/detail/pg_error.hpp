@@ -88,25 +88,29 @@ inline bool is_parameter_context(std::string_view context) noexcept {
            before.find_first_of("(\"\n") == before.npos;
 }
 
-/// Why a statement that was prepared as `name` may have failed where it would not if it was prepared now.
+/// Whether a statement that was prepared as `name` has failed where it would not if it was prepared now.
 enum class pg_outdated : unsigned char {
     no,
-    parameter,  ///< perhaps: a value is none of the type that the parameter had then
-    plan,  ///< the server says so, before anything of it was done
+    perhaps,  ///< a value, or what is done with it, does not fit a type that was found out when it was prepared
+    surely,  ///< the server says so
 };
 
+/// In either case nothing of it was done: what comes from inside of a function or procedure has a context.
 inline pg_outdated pg_outdated_by(const PGresult* error, std::string_view name) noexcept {
     const std::string_view sqlstate = pg_field(error, PG_DIAG_SQLSTATE);
     const std::string_view context = pg_field(error, PG_DIAG_CONTEXT);
     if (sqlstate == "22003" || sqlstate == "22P02") {
-        return is_parameter_context(context) ? pg_outdated::parameter : pg_outdated::no;
+        return is_parameter_context(context) ? pg_outdated::perhaps : pg_outdated::no;
     }
-    const bool changed =
-        sqlstate == "0A000" && pg_field(error, PG_DIAG_SOURCE_FUNCTION) == "RevalidateCachedQuery";
+    if (!context.empty()) {
+        return pg_outdated::no;
+    }
+    const bool changed = sqlstate == "0A000" && pg_field(error, PG_DIAG_SOURCE_FUNCTION) == "RevalidateCachedQuery";
     // The server's words have the name in quotes.
-    const bool gone = sqlstate == "26000" && pg_field(error, PG_DIAG_MESSAGE_PRIMARY).find(name) != context.npos;
-    // With a context it comes from inside a function or procedure, which may have done something already.
-    return (changed || gone) && context.empty() ? pg_outdated::plan : pg_outdated::no;
+    const bool gone = sqlstate == "26000" && pg_field(error, PG_DIAG_MESSAGE_PRIMARY).find(name) != name.npos;
+    // It was analysed anew: that alone knows where in the statement it is.
+    const bool wrong = sqlstate.starts_with("42") && !pg_field(error, PG_DIAG_STATEMENT_POSITION).empty();
+    return changed || gone ? pg_outdated::surely : wrong ? pg_outdated::perhaps : pg_outdated::no;
 }
 
 }  // namespace coraii::detail

@@ -58,17 +58,18 @@ struct pg_refusal {
     /// libpq tells it as text: "...:  28P01: the server's words", and where that is in the server.
     void add(PGconn* failed) {
         std::string text = without_newline(PQerrorMessage(failed));
-        const std::size_t mark = text.rfind(":  ");
-        const std::string state = mark == text.npos ? std::string{} : text.substr(mark + 3, 5);
         diagnosis.sqlstate.clear();
-        if (state.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == state.npos && state.size() == 5 &&
-            text.compare(mark + 8, 2, ": ") == 0) {
-            text.erase(mark + 3, 7);
-            text.erase((std::min)(text.find('\n', mark), text.size()));
-            diagnosis.sqlstate = state;
-            final = state != "57P03";  // that is: not now
+        for (std::size_t mark = text.find(":  "); mark != text.npos; mark = text.find(":  ", mark + 1)) {
+            const std::string state = text.substr(mark + 3, 5);
+            if (text.compare(mark + 8, 2, ": ") == 0 &&
+                state.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == state.npos) {
+                text.erase(mark + 3, 7);
+                text.erase((std::min)(text.find('\n', mark), text.size()));
+                diagnosis.sqlstate = state;
+                final = state != "57P03";  // that is: not now
+            }
         }
-        add(std::move(text));
+        add(text);
     }
     void add(const std::string& text) {
         diagnosis.message += (diagnosis.message.empty() || text.empty() ? "" : "; ") + text;

@@ -23,6 +23,7 @@
 #include <libpq-fe.h>
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <sys/socket.h>
@@ -71,7 +72,6 @@ public:
             link.sent_ = false;
             link.stop_ = stop::no;
             link.late_answer_ = nullptr;
-            link.limit_statement();
         }
         use(const use&) = delete;
         use& operator=(const use&) = delete;
@@ -98,14 +98,11 @@ public:
     void set_statement_timeout(std::chrono::milliseconds timeout) noexcept { timeout_ = timeout; }
     bool has_statement_timeout() const noexcept { return timeout_.count() > 0; }
 
-    /// A statement begins, and has its time; or none does.
-    void limit_statement(bool begins = true) {
+    /// So many statements have their time from now on, if there is a grace.
+    void limit_statements(std::size_t count) {
         if (!recovering_ && has_statement_timeout() && options_.grace.count() > 0) {
-            if (begins) {
-                set_deadline(clock::now() + timeout_ + options_.grace);
-            } else {
-                deadline_ = (clock::time_point::max)();
-            }
+            set_deadline(count == 0 ? (clock::time_point::max)()
+                                    : clock::now() + timeout_ * static_cast<long>(count) + options_.grace);
         }
     }
 

@@ -49,6 +49,8 @@ public:
     asio::awaitable<void> run_script(own_frame, std::string text, pg_outcome* out = nullptr) {
         check_text(text);
         used_ = true;
+        // At most; all of the answer may come at once.
+        link_->limit_statements(static_cast<std::size_t>(std::count(text.begin(), text.end(), ';')) + 1);
         link_->check_sent(PQsendQuery(link_->handle(), text.c_str()));
         pg_answer answer{*link_, text};
         for (;;) {
@@ -59,7 +61,6 @@ public:
             if (!result) {
                 break;
             }
-            link_->limit_statement();
             if (answer.good(result)) {
                 see_tag(result.get());
                 if (out != nullptr) {
@@ -117,13 +118,13 @@ public:
                     see_tag(result.get());
                 }
                 if (sink != nullptr && rows.size() >= most) {
-                    link_->limit_statement(false);
+                    link_->limit_statements(0);
                     co_await (*sink)(rows);
-                    link_->limit_statement();
+                    link_->limit_statements(1);
                     rows.clear();
                 }
             }
-            if (again && (suspect == pg_outdated::plan || answer.error() == nullptr)) {
+            if (again && (suspect == pg_outdated::surely || answer.error() == nullptr)) {
                 forget(query.statement, suspect);
             }
             suspect = cached && answer.error() != nullptr ? pg_outdated_by(answer.error(), name) : pg_outdated::no;
@@ -133,9 +134,9 @@ public:
                 }
                 forget(query.statement, suspect);
             }
-            answer.end(suspect == pg_outdated::plan);
+            answer.end(suspect == pg_outdated::surely);
             if (sink != nullptr && !rows.empty()) {
-                link_->limit_statement(false);
+                link_->limit_statements(0);
                 co_await (*sink)(rows);
             }
             co_return rows;
@@ -182,7 +183,7 @@ private:
 
     static void check_text(const std::string& text) {
         if (text.find('\0') != text.npos) {
-            throw sql_error{sql_errc::bad_statement, {.statement = text}};
+            throw sql_error{sql_errc::bad_statement, {.message = {}, .statement = text}};
         }
     }
 
@@ -211,7 +212,7 @@ private:
     /// So that it is prepared anew at its next use.
     void forget(const std::string& text, pg_outdated why) noexcept {
         extra_ = prepared_.drop(text) || extra_;
-        missing_ = missing_ || why == pg_outdated::plan;
+        missing_ = missing_ || why == pg_outdated::surely;
         (void)note(text);
     }
 
@@ -266,6 +267,7 @@ private:
     asio::awaitable<std::string> prepare(own_frame, const std::string& text) {
         co_await make_room(own_frame{});
         std::string name = "coraii_" + std::to_string(++names_);
+        link_->limit_statements(1);
         link_->check_sent(PQsendPrepare(link_->handle(), name.c_str(), text.c_str(), 0, nullptr));
         pg_answer answer{*link_, text};
         for (;;) {
@@ -283,12 +285,12 @@ private:
         }
         extra_ = false;
         answer.end();
-        link_->limit_statement();
         co_return name;
     }
 
     void send(const std::string& text, const std::string& name, const pg_parameters& v, bool row_by_row) {
         PGconn* const pg = link_->handle();
+        link_->limit_statements(1);
         link_->check_sent(name.empty() ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(),
                                                            v.lengths(), v.formats(), 0)
                                        : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(),
