@@ -38,7 +38,13 @@ namespace coraii::sqlite {
 ///
 /// Parameters may be written `$1` or `?1`, which mean the first value wherever they stand, or `?`; one way in a statement.
 /// A statement is interrupted by a cancel, by `cancel()`, and by its `statement_timeout`. SQLite then rolls a
-/// transaction back if the statement was to write in it, and committing that fails with `sql_errc::rolled_back`.
+/// transaction back if the statement was to write in it; so it does when the disk is full, and for INSERT OR ROLLBACK.
+/// Until that transaction ends, its statements and its COMMIT fail with `sql_errc::rolled_back`.
+///
+/// `reset()` drops what is temporary, detaches what was attached, and takes every PRAGMA back to its value after
+/// `options::on_open`. Where that cannot be done it throws, and the pool replaces the connection. `user_version`,
+/// `application_id` and a write-ahead log are the file's, and stay. One in memory is never replaced, since its data would
+/// be lost; there, what `on_open` has made that is temporary keeps what sessions write to it.
 ///
 /// Executor: that of the scope.
 /// Lifetime: ends with its scope. If the context dies during a statement, that is interrupted, and nobody waits for it.
@@ -85,9 +91,15 @@ private:
 
 /// Opens a database: a path, `:memory:`, or a `file:` URI.
 ///
+/// Each connection to `:memory:` has a database of its own, which ends with it. A pool of such should have a `max_size` of
+/// 1, and no `idle_timeout` and `max_lifetime`. Connections to `file:name?mode=memory&cache=shared` have one database
+/// together, which ends with the last of them: give the pool a `min_size` of 1, and no `idle_timeout` and `max_lifetime`.
+/// One that meets another's lock there fails with `sql_errc::busy` at once.
+///
 /// Cancellation: of setup, at once; a database that was opened nevertheless is closed.
-/// Errors: `sql_errc::connection_failed` if there is no such file, it may not be opened, or is no database;
-///   `sql_errc::busy` if it stays locked.
+/// Errors: `sql_errc::busy` if it stays locked, else `sql_errc::connection_failed`: there is no such file, it may not be
+///   opened, or is no database; `on_open` has failed, or left a transaction open; the path has a NUL character, or is empty
+///   in spite of `must_exist`.
 /// Effects of the cleanup: closes it on a worker; an open transaction is rolled back. In a dying context, on the spot.
 [[nodiscard]] CORAII_DECL async_scope<connection> connect(std::string path, options options = {},
                                                           std::source_location where = std::source_location::current());

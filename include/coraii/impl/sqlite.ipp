@@ -33,11 +33,11 @@ namespace coraii::detail {
 
 // What has lambdas is inline: their types are then the same everywhere.
 struct sqlite_connections {
-    static async_scope<sqlite::connection> open(std::string path, sqlite::options options) {
+    static async_scope<sqlite::connection> open(std::string path, sqlite::options options, std::string on_open) {
         scope_handle self = co_await this_scope;
         const asio::any_io_executor executor = co_await asio::this_coro::executor;
         const auto database = std::make_shared<sqlite_database>(workers_of(executor), options);
-        auto job = [db = database.get(), path] { db->open(path); };
+        auto job = [db = database.get(), path, on_open = std::move(on_open)] { db->open(path, on_open); };
         co_await use_sqlite(own_frame{}, database, std::move(job));
         sqlite::connection opened{std::move(self), database, std::move(path)};
         const exit_status why = co_yield opened;
@@ -51,10 +51,17 @@ struct sqlite_connections {
     }
 
     static asio::awaitable<void> begin(const sqlite_ptr& database, access_mode access) {
-        auto job = [db = database.get(), access] {
-            db->run_script(access == access_mode::read_only ? "BEGIN" : "BEGIN IMMEDIATE");
-            db->set_transaction_access(access);
-        };
+        auto job = [db = database.get(), access] { db->begin(access); };
+        return use_sqlite(own_frame{}, database, std::move(job));
+    }
+
+    static asio::awaitable<void> roll_back(const sqlite_ptr& database, std::string text) {
+        auto job = [db = database.get(), text = std::move(text)] { db->roll_back(text); };
+        return use_sqlite(own_frame{}, database, std::move(job));
+    }
+
+    static asio::awaitable<void> put_right(const sqlite_ptr& database) {
+        auto job = [db = database.get()] { db->put_right(); };
         return use_sqlite(own_frame{}, database, std::move(job));
     }
 };
@@ -89,7 +96,7 @@ asio::awaitable<void> connection::commit() {
 }
 
 asio::awaitable<void> connection::roll_back(std::string text) {
-    return execute_script(std::move(text));
+    return detail::sqlite_connections::roll_back(database_, std::move(text));
 }
 
 asio::awaitable<void> connection::apply(session_options options) {
@@ -100,7 +107,11 @@ asio::awaitable<void> connection::apply(session_options options) {
 }
 
 asio::awaitable<void> connection::reset() {
-    return apply({});
+    co_await apply({});
+    const bool untouched = database_->untouched();
+    if (!untouched) {
+        co_await detail::sqlite_connections::put_right(database_);
+    }
 }
 
 asio::awaitable<void> connection::ping() {
@@ -124,7 +135,7 @@ void connection::kill() noexcept {
 }
 
 async_scope<connection> connect(std::string path, options options, std::source_location where) {
-    auto scope = detail::sqlite_connections::open(std::move(path), options);
+    auto scope = detail::sqlite_connections::open(std::move(path), options, std::string{options.on_open});
     detail::scope_access::made_at(scope, where);
     return scope;
 }

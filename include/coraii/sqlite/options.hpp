@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <string_view>
 
 namespace coraii::sqlite {
 
@@ -17,8 +18,11 @@ struct options {
     bool foreign_keys = true;
     /// How long a statement waits for a lock that somebody else has, before `sql_errc::busy`.
     std::chrono::milliseconds busy_timeout{5000};
-    /// Prepared statements kept. At least 1.
+    /// Prepared statements kept. 0: none.
     std::size_t statement_cache = 64;
+    /// Statements to be run in a new connection, PRAGMAs for example. Copied by `connect`. What a session sets, and what it
+    /// makes that is temporary, is put back to what there was after this.
+    std::string_view on_open{};
 };
 
 }  // namespace coraii::sqlite

@@ -121,8 +121,8 @@ inline asio::awaitable<void> stream_sqlite(own_frame, sqlite_ptr db, std::size_t
                                            sql_row_sink sink) {
     co_await with(open_sqlite_cursor(db, std::move(query)), [&](sqlite_cursor& c) -> asio::awaitable<void> {
         do {
-            auto next = [exchange = c.exchange, fetch_size] {
-                exchange->more = sqlite_database::next_rows(*exchange->statement, exchange->rows, fetch_size);
+            auto next = [database = db.get(), exchange = c.exchange, fetch_size] {
+                exchange->more = database->next_rows(*exchange->statement, exchange->rows, fetch_size);
             };
             co_await on_sqlite(own_frame{}, db, c.use, std::move(next));
             if (!c.exchange->rows.empty()) {

@@ -5,94 +5,39 @@
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/session/detail/statement_cache.hpp"
+#include "coraii/session/error.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/rows.hpp"
 #include "coraii/sqlite/detail/sqlite_error.hpp"
+#include "coraii/sqlite/detail/sqlite_handle.hpp"
 #include "coraii/sqlite/detail/sqlite_statement.hpp"
+#include "coraii/sqlite/detail/sqlite_traces.hpp"
 #include "coraii/sqlite/options.hpp"
-
-#include <boost/asio/error.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <sqlite3.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
-namespace coraii {
+namespace coraii::detail {
 
-namespace asio = boost::asio;
-
-namespace detail {
-
-/// An SQLite connection, and what may be asked of it from two threads: the event loop begins and ends uses, and may
-/// interrupt them; a worker makes the calls of a use, one after another. Whoever knows it last closes it.
-class sqlite_database {
+/// An SQLite connection, and what is done in it. Whoever knows it last closes it.
+class sqlite_database : public sqlite_handle {
 public:
-    using clock = std::chrono::steady_clock;
-
     sqlite_database(worker_executor workers, const sqlite::options& options)
-        : workers_{std::move(workers)}, options_{options}, statements_{options.statement_cache} {}
-    sqlite_database(const sqlite_database&) = delete;
-    sqlite_database& operator=(const sqlite_database&) = delete;
+        : sqlite_handle{std::move(workers)},
+          options_{options},
+          traces_{static_cast<int>(options.busy_timeout.count())},
+          statements_{options.statement_cache} {}
     ~sqlite_database() { close({}); }
 
     // ---- on the event loop
-
-    const worker_executor& workers() const noexcept { return workers_; }
-
-    /// While one lives, nobody else uses the database. It may die before the worker is done.
-    class use {
-    public:
-        explicit use(sqlite_database& db) : db_{&db} {
-            const std::lock_guard lock{db.mutex_};
-            if (db.killed_) {
-                throw sql_error{sql_errc::connection_lost};
-            }
-            if (db.used_ || db.working_) {
-                throw sql_error{sql_errc::connection_in_use};
-            }
-            db.used_ = true;
-            db.stop_ = stop::no;
-            ++db.uses_;
-            if (db.statement_timeout_.count() > 0) {
-                db.deadline_ = clock::now() + db.statement_timeout_;
-            }
-        }
-        use(const use&) = delete;
-        use& operator=(const use&) = delete;
-        ~use() {
-            db_->interrupt(number());
-            const std::lock_guard lock{db_->mutex_};
-            db_->used_ = false;
-            db_->deadline_ = (clock::time_point::max)();
-        }
-        std::uint64_t number() const noexcept { return db_->uses_; }
-
-    private:
-        sqlite_database* db_;
-    };
-
-    /// What is under way in that use ends, with `operation_aborted`.
-    void interrupt(std::uint64_t number) noexcept {
-        const std::lock_guard lock{mutex_};
-        if (used_ && number == uses_) {
-            interrupt_locked(stop::cancelled);
-        }
-    }
-    void interrupt() noexcept { interrupt(uses_); }
-
-    void kill() noexcept {
-        const std::lock_guard lock{mutex_};
-        killed_ = true;
-        interrupt_locked(stop::killed);
-    }
 
     transaction_status status() const noexcept {
         const std::lock_guard lock{mutex_};
@@ -102,37 +47,85 @@ public:
         if (used_ || working_) {
             return transaction_status::active;
         }
-        return sqlite3_get_autocommit(db_) != 0 ? transaction_status::idle : transaction_status::in_transaction;
+        return rolled_back_                       ? transaction_status::failed
+               : sqlite3_get_autocommit(db_) != 0 ? transaction_status::idle
+                                                  : transaction_status::in_transaction;
     }
-    bool usable() const noexcept {
-        const std::lock_guard lock{mutex_};
-        return !killed_;
-    }
-
-    /// Of the session; and of the next transaction, until it ends.
     void set_access(access_mode mode) noexcept { access_ = mode; }
-    void set_transaction_access(access_mode mode) noexcept { transaction_access_ = mode; }
-    void set_statement_timeout(std::chrono::milliseconds timeout) noexcept { statement_timeout_ = timeout; }
 
     // ---- on a worker, or where there is none any more
 
-    /// Calls `f()`, in which SQLite may be called, unless that use is over.
-    template <class F>
-    void work(std::uint64_t number, F&& f) {
-        const working here{*this, number};
+    void open(const std::string& path, std::string_view on_open) {
         try {
-            f();
-        } catch (const sql_error& e) {
-            const std::unique_lock lock{mutex_};
-            // SQLite interrupts where it can; what it could not stop is a success.
-            if ((e.native_code() & 0xff) == SQLITE_INTERRUPT || e.code() == sql_errc::busy) {
-                throw_stopped(e.statement());
+            open_file(path);
+            run_script(options_.foreign_keys ? "PRAGMA foreign_keys = on" : "PRAGMA foreign_keys = off");
+            run_script(on_open);
+            if (sqlite3_get_autocommit(db_) == 0) {
+                throw sql_error{sql_errc::connection_failed, {.message = "on_open has left a transaction open"}};
             }
-            throw;
+            run_script("SELECT 1 FROM sqlite_schema LIMIT 1");  // is it a database at all?
+            if (options_.wal && !options_.read_only) {
+                use_wal();
+            }
+            traces_.begin();
+        } catch (const sql_error& e) {
+            if (e.code() == sql_errc::busy || e.code() == sql_errc::connection_failed) {
+                throw;
+            }
+            sql_diagnosis why{.message = path + ": " + e.message()};
+            why.native_code = e.native_code();
+            why.statement = e.statement();
+            throw sql_error{sql_errc::connection_failed, std::move(why)};
         }
     }
 
-    void open(const std::string& path) {
+    void begin(access_mode access) {
+        const bool reads = access == access_mode::read_only || access_ == access_mode::read_only ||
+                           sqlite3_db_readonly(db_, nullptr) != 0;
+        run_script(reads ? "BEGIN" : "BEGIN IMMEDIATE");
+        transaction_access_ = access;
+    }
+
+    /// `text` is ROLLBACK, or one to a savepoint.
+    void roll_back(std::string_view text) {
+        if (!rolled_back_ || text == "ROLLBACK") {
+            run_script(text);
+        }
+    }
+
+    /// True if statements have left nothing in the connection.
+    bool untouched() {
+        const std::lock_guard lock{mutex_};
+        if (db_ == nullptr || used_ || working_) {
+            return false;
+        }
+        sqlite3_set_last_insert_rowid(db_, 0);
+        return !traces_.any();
+    }
+
+    /// As it was when it was opened, or throws. One whose data end with it stays, whatever happens.
+    void put_right() {
+        const char* file = sqlite3_db_filename(db_, nullptr);
+        const char* vfs = file != nullptr ? sqlite3_uri_parameter(file, "vfs") : nullptr;
+        const bool lasts = file != nullptr && *file != '\0' && (vfs == nullptr || std::string_view{vfs} != "memdb");
+        begin_waiting();
+        try {
+            const bool right = traces_.put_right();
+            if (!right) {
+                throw sql_error{sql_errc::statement_failed, {.message = "a setting cannot be taken back"}};
+            }
+        } catch (const sql_error&) {
+            if (lasts) {
+                throw;
+            }
+        }
+    }
+
+    void open_file(const std::string& path) {
+        if (path.find('\0') != path.npos || (path.empty() && options_.must_exist)) {
+            throw sql_error{sql_errc::connection_failed,
+                            {.message = path.empty() ? "no path" : "the path has a NUL character"}};
+        }
         const int mode = options_.read_only    ? SQLITE_OPEN_READONLY
                          : options_.must_exist ? SQLITE_OPEN_READWRITE
                                                : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
@@ -148,18 +141,10 @@ public:
             throw sql_error{sql_errc::connection_failed, std::move(why)};
         }
         sqlite3_extended_result_codes(db_, 1);
-        sqlite3_busy_handler(
-            db_, [](void* self, int) { return static_cast<sqlite_database*>(self)->wait_for_lock(); }, this);
         constexpr int steps = 1000;  // of SQLite's machine, between two looks
         sqlite3_progress_handler(
             db_, steps, [](void* self) { return static_cast<sqlite_database*>(self)->must_stop(); }, this);
-        run_script(options_.foreign_keys ? "PRAGMA foreign_keys = on" : "PRAGMA foreign_keys = off");
-        run_script("SELECT 1 FROM sqlite_schema LIMIT 1");  // is it a database at all?
-        if (options_.wal && !options_.read_only) {
-            // Where others are about to do the same, SQLite asks no busy handler.
-            lock_deadline_ = clock::now() + options_.busy_timeout;
-            while (!try_wal() && wait_for_lock() != 0) {}
-        }
+        traces_.watch(db_, [](void* self, int) { return static_cast<sqlite_database*>(self)->wait_for_lock(); }, this);
     }
 
     sql_rows execute(const sql_query& query) {
@@ -167,12 +152,15 @@ public:
         const reset_at_end reset{statement};
         statement.bind(query.parameters);
         const std::int64_t before = sqlite3_total_changes64(db_);
-        bool more = statement && statement.step();
+        bool more = step(statement);
         sql_rows rows = statement.no_rows_yet();  // not before: the step may find that the table was changed
-        for (; more; more = statement.step()) {
+        for (; more; more = step(statement)) {
             statement.add_row(rows);
         }
-        rows.set_affected(static_cast<std::uint64_t>(sqlite3_total_changes64(db_) - before));
+        // The rows that triggers and foreign keys changed are part of the total alone; other statements change neither.
+        if (!statement.does(sqlite_statement::defines) && sqlite3_total_changes64(db_) != before) {
+            rows.set_affected(static_cast<std::uint64_t>(sqlite3_changes64(db_)));
+        }
         return rows;
     }
 
@@ -183,15 +171,15 @@ public:
         return statement;
     }
     /// The next rows, up to `most`. False at the end.
-    static bool next_rows(sqlite_statement& statement, sql_rows& to, std::size_t most) {
-        bool more = statement && statement.step();
+    bool next_rows(sqlite_statement& statement, sql_rows& to, std::size_t most) {
+        bool more = step(statement);
         to = statement.no_rows_yet();
         while (more) {
             statement.add_row(to);
             if (to.size() >= most) {
                 return true;
             }
-            more = statement.step();
+            more = step(statement);
         }
         return false;
     }
@@ -207,11 +195,12 @@ public:
     }
 
     void run_script(std::string_view text) {
+        check_text(text);
         while (!text.empty()) {
-            sqlite_statement statement{db_, text, &text};
-            check_access(statement);
             begin_waiting();
-            while (statement && statement.step()) {}
+            sqlite_statement statement = traces_.compile(text, &text);
+            check_access(statement);
+            while (step(statement)) {}
         }
     }
 
@@ -220,134 +209,100 @@ public:
         const std::lock_guard lock{mutex_};
         killed_ = true;
         if (!working_ && !used_) {
+            once_.reset();
             statements_.clear();
             sqlite3_close_v2(std::exchange(db_, nullptr));
         }
     }
 
 private:
-    enum class stop : unsigned char { no, cancelled, killed };
-
     struct reset_at_end {
         sqlite_statement& statement;
         ~reset_at_end() { statement.reset(); }
     };
 
-    struct working {
-        working(sqlite_database& database, std::uint64_t number) : db{database} {
-            const std::lock_guard lock{db.mutex_};
-            if (!db.used_ || number != db.uses_) {
-                throw boost::system::system_error(boost::system::error_code{asio::error::operation_aborted});
-            }
-            db.throw_stopped({});
-            db.working_ = true;
-        }
-        working(const working&) = delete;
-        working& operator=(const working&) = delete;
-        ~working() {
-            const std::lock_guard lock{db.mutex_};
-            db.working_ = false;
-        }
-        sqlite_database& db;
-    };
-
-    void interrupt_locked(stop why) noexcept {
-        if (used_) {
-            stop_ = why;
-            wake_.notify_all();
-        }
-        if (db_ != nullptr && working_) {
-            sqlite3_interrupt(db_);
-        }
-    }
-
-    void throw_stopped(const std::string& statement) const {
-        if (stop_ == stop::cancelled) {
-            throw boost::system::system_error(boost::system::error_code{asio::error::operation_aborted});
-        }
-        if (stop_ == stop::killed) {
-            throw sql_error{sql_errc::connection_lost,
-                            {.message = "the connection was killed", .statement = statement}};
-        }
-        if (clock::now() >= deadline_) {
-            throw sql_error{sql_errc::timeout, {.message = "statement_timeout", .statement = statement}};
+    static void check_text(std::string_view text) {
+        if (text.find('\0') != text.npos) {
+            throw sql_error{sql_errc::bad_statement, {.message = {}, .statement = std::string{text}}};
         }
     }
 
     sqlite_statement& prepared(const sql_query& query) {
+        check_text(query.statement);
+        begin_waiting();
         sqlite_statement* found = statements_.find(query.statement);
         if (found == nullptr) {
-            sqlite_statement made{db_, query.statement};
-            if (statements_.full()) {
-                statements_.drop_oldest();
+            once_ = traces_.compile(query.statement);
+            found = &*once_;
+            // What a PRAGMA does it may do when it is compiled, and only then.
+            if (options_.statement_cache != 0 &&
+                !once_->does(sqlite_statement::is_pragma | sqlite_statement::attaches)) {
+                if (statements_.full()) {
+                    statements_.drop_oldest();
+                }
+                found = &statements_.add(query.statement, *std::move(once_));
             }
-            found = &statements_.add(query.statement, std::move(made));
         }
+        traces_.repeat(*found);
         check_access(*found);
-        begin_waiting();
         return *found;
+    }
+
+    /// False at the end.
+    bool step(sqlite_statement& s) {
+        const bool ends = s.does(sqlite_statement::commits | sqlite_statement::rolls_back);
+        if (rolled_back_ && s) {
+            rolled_back_ = !ends;
+            if (s.does(sqlite_statement::rolls_back)) {
+                return false;
+            }
+            throw sql_error{sql_errc::rolled_back, {.message = "after a statement that failed", .statement = s.text()}};
+        }
+        const bool in_transaction = sqlite3_get_autocommit(db_) == 0;
+        const int result = s.step();
+        if (sqlite3_get_autocommit(db_) != 0) {
+            transaction_access_ = access_mode::read_write;
+            // If it is not because it was told to.
+            rolled_back_ = in_transaction && result != SQLITE_ROW && result != SQLITE_DONE && !ends;
+        }
+        return s.is_row(result);
     }
 
     void check_access(const sqlite_statement& statement) const {
         const bool read_only = access_ == access_mode::read_only ||
                                (transaction_access_ == access_mode::read_only && sqlite3_get_autocommit(db_) == 0);
-        if (read_only && statement && !statement.reads_only()) {
+        if (read_only && statement && !statement.reads_only() && !statement.does(sqlite_statement::begins)) {
             sql_diagnosis why{.message = "the session or transaction is read-only"};
             why.native_code = SQLITE_READONLY;
             throw sql_error{sql_errc::statement_failed, std::move(why)};
         }
     }
 
-    bool try_wal() {
-        try {
-            run_script("PRAGMA journal_mode = wal");
-            return true;
-        } catch (const sql_error& e) {
-            if (e.code() != sql_errc::busy || clock::now() >= lock_deadline_) {
-                throw;
+    // Where others are about to do the same, SQLite asks no busy handler.
+    void use_wal() {
+        for (const auto end = clock::now() + options_.busy_timeout;;) {
+            try {
+                return run_script("PRAGMA journal_mode = wal");
+            } catch (const sql_error& e) {
+                if (e.code() != sql_errc::busy || clock::now() >= end || wait_for_lock() == 0) {
+                    throw;
+                }
             }
-            return false;
         }
     }
 
-    void begin_waiting() { lock_deadline_ = clock::now() + options_.busy_timeout; }
+    void begin_waiting() { lock_deadline_ = clock::now() + std::chrono::milliseconds{traces_.lock_wait()}; }
 
-    // SQLite's own busy handler sleeps on, whoever interrupts it.
-    int wait_for_lock() noexcept {
-        constexpr auto pause = std::chrono::milliseconds{2};
-        std::unique_lock lock{mutex_};
-        wake_.wait_for(lock, pause, [this] { return stop_ != stop::no; });
-        const auto now = clock::now();
-        return stop_ == stop::no && now < deadline_ && now < lock_deadline_ ? 1 : 0;
-    }
-
-    int must_stop() const noexcept {
-        const std::lock_guard lock{mutex_};
-        return stop_ != stop::no || clock::now() >= deadline_ ? 1 : 0;
-    }
-
-    const worker_executor workers_;
-    const sqlite::options options_;
-
-    mutable std::mutex mutex_;
-    std::condition_variable wake_;
-    sqlite3* db_ = nullptr;
-    bool used_ = false;
-    bool working_ = false;  // a worker is in it
-    bool killed_ = false;
-    stop stop_ = stop::no;
-    std::uint64_t uses_ = 0;
-
+    const sqlite::options options_;  // without `on_open`
     // Written between uses, or by the worker.
-    clock::time_point deadline_ = (clock::time_point::max)();
-    clock::time_point lock_deadline_{};
-    std::chrono::milliseconds statement_timeout_{0};
     access_mode access_ = access_mode::read_write;
     access_mode transaction_access_ = access_mode::read_write;
+    bool rolled_back_ = false;  // by SQLite, in a transaction whose end nobody has asked for yet
+    sqlite_traces traces_;
     statement_cache<sqlite_statement> statements_;  // before db_ is closed
+    std::optional<sqlite_statement> once_;  // one that is not kept
 };
 
-}  // namespace detail
-}  // namespace coraii
+}  // namespace coraii::detail
 
 #endif

@@ -25,6 +25,18 @@ namespace coraii::detail {
 /// A prepared statement. Nothing in here may be called while something else is called on the connection.
 class sqlite_statement {
 public:
+    /// What it does beside reading and writing; see `sqlite_traces`.
+    enum effect : unsigned {
+        writes_temp = 1U,
+        attaches = 2U,
+        stays = writes_temp | attaches,
+        is_pragma = 4U,
+        defines = 8U,
+        commits = 16U,
+        rolls_back = 32U,
+        begins = 64U,
+    };
+
     /// `rest`, where given, is what follows the statement in `text`; where not, there must not be another one.
     sqlite_statement(sqlite3* db, std::string_view text, std::string_view* rest = nullptr) {
         sqlite3_stmt* made = nullptr;
@@ -52,6 +64,9 @@ public:
     /// False for a comment or nothing at all.
     explicit operator bool() const noexcept { return handle_ != nullptr; }
     bool reads_only() const noexcept { return sqlite3_stmt_readonly(handle_.get()) != 0; }
+    bool does(unsigned effects) const noexcept { return (effects_ & effects) != 0; }
+    unsigned effects() const noexcept { return effects_; }
+    void set_effects(unsigned effects) noexcept { effects_ = effects; }
 
     void bind(const std::vector<sql_value>& values) {
         if (values.size() != parameters_) {
@@ -63,13 +78,18 @@ public:
         }
     }
 
-    /// False at the end.
-    bool step() {
-        const int result = sqlite3_step(handle_.get());
-        if (result != SQLITE_ROW && result != SQLITE_DONE) {
-            check(result);
-        }
+    /// SQLITE_ROW, SQLITE_DONE or an error.
+    int step() noexcept { return handle_ ? sqlite3_step(handle_.get()) : SQLITE_DONE; }
+    /// True for SQLITE_ROW.
+    bool is_row(int result) const {
+        check(result == SQLITE_ROW || result == SQLITE_DONE ? SQLITE_OK : result);
         return result == SQLITE_ROW;
+    }
+    bool row() { return is_row(step()); }
+    std::string text_of(int column) const {
+        const auto* text =
+            static_cast<const char*>(static_cast<const void*>(sqlite3_column_text(handle_.get(), column)));
+        return text != nullptr ? text : std::string{};
     }
 
     /// Before it is used again. Its values are not kept in memory meanwhile.
@@ -94,6 +114,11 @@ public:
         for (int i = 0, count = sqlite3_column_count(handle_.get()); i < count; ++i) {
             to.add(column(i));
         }
+    }
+
+    std::string text() const {
+        const char* sql = sqlite3_sql(handle_.get());
+        return sql != nullptr ? sql : std::string{};
     }
 
 private:
@@ -150,11 +175,6 @@ private:
         }
     }
 
-    std::string text() const {
-        const char* sql = sqlite3_sql(handle_.get());
-        return sql != nullptr ? sql : std::string{};
-    }
-
     void check(int result) const {
         if (result != SQLITE_OK) {
             throw_sqlite(result, sqlite3_db_handle(handle_.get()), text());
@@ -166,6 +186,7 @@ private:
     std::unique_ptr<sqlite3_stmt, finalize> handle_;
     std::vector<std::size_t> numbers_;  // of each parameter that SQLite knows: which value
     std::size_t parameters_ = 0;
+    unsigned effects_ = 0;
 };
 
 }  // namespace coraii::detail
