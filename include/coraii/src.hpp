@@ -23,6 +23,8 @@
 #include "coraii/detail/region/impl/region.ipp"
 #include "coraii/detail/workers/impl/worker_pool.ipp"
 #include "coraii/impl/error.ipp"
+#include "coraii/session/impl/arrays.ipp"
+#include "coraii/session/impl/chrono.ipp"
 #include "coraii/session/impl/error.ipp"
 #include "coraii/session/impl/rows.ipp"
 #include "coraii/session/impl/value.ipp"

@@ -62,9 +62,15 @@ private:
     const sql_value* value_;
 };
 
+/// How a row is made a T: session/row_types.hpp.
+template <class T>
+struct sql_row_type;
+
 /// One row of a result. Lifetime: a view into its `sql_rows`, which may be moved meanwhile, but not destroyed.
 class sql_row {
 public:
+    /// Without columns.
+    sql_row() = default;
     sql_row(std::span<const std::string> columns, const sql_value* values) noexcept
         : columns_{columns}, values_{values} {}
 
@@ -80,10 +86,19 @@ public:
     }
     /// The first column of that name.
     CORAII_DECL sql_field operator[](std::string_view column) const;
+    /// The whole row: its columns, one after another, as the elements of a tuple or the members of an aggregate; or its
+    /// only column, as a value.
+    /// Errors: `sql_errc::out_of_range` if their numbers differ; and those of `sql_field::as`.
+    template <class T>
+    [[nodiscard]] T as() const {
+        static_assert(requires(sql_row row) { sql_row_type<T>::from(row); },
+                      "coraii: rows as tuples, aggregates or values need <coraii/session/row_types.hpp>");
+        return sql_row_type<T>::from(*this);
+    }
 
 private:
     std::span<const std::string> columns_;
-    const sql_value* values_;
+    const sql_value* values_ = nullptr;
 };
 
 /// What a statement gave: rows, or how many it changed. Independent of the connection.
@@ -101,29 +116,53 @@ public:
 
     /// Errors: `sql_errc::out_of_range`.
     CORAII_DECL sql_row operator[](std::size_t index) const;
+    sql_row at(std::size_t index) const { return (*this)[index]; }
+    sql_row front() const { return (*this)[0]; }
 
-    /// For range-based for.
+    /// All rows, each as a T (see `sql_row::as`).
+    template <class T>
+    [[nodiscard]] std::vector<T> as() const {
+        std::vector<T> all;
+        all.reserve(size());
+        for (const sql_row& row : *this) {
+            all.push_back(row.template as<T>());
+        }
+        return all;
+    }
+    /// The only row. Errors: `sql_errc::out_of_range` if there is none, or more than one.
+    template <class T>
+    [[nodiscard]] T one() const {
+        check_one();
+        return front().template as<T>();
+    }
+    /// The only row, or nothing. Errors: `sql_errc::out_of_range` if there is more than one.
+    template <class T>
+    [[nodiscard]] std::optional<T> one_or_none() const {
+        return empty() ? std::optional<T>{} : one<T>();
+    }
+
+    /// For range-based for. The row that it gives is good until it moves on; what the row refers to, as long as the rows.
     class iterator {
     public:
         using iterator_category = std::input_iterator_tag;
         using value_type = sql_row;
         using difference_type = std::ptrdiff_t;
-        using reference = sql_row;
-        using pointer = void;
+        using reference = const sql_row&;
+        using pointer = const sql_row*;
 
         iterator() = default;
-        iterator(const sql_rows& rows, std::size_t index) noexcept : rows_{&rows}, index_{index} {}
-        sql_row operator*() const noexcept { return rows_->row(index_); }
-        iterator& operator++() noexcept {
-            ++index_;
-            return *this;
-        }
-        iterator operator++(int) noexcept { return {*rows_, index_++}; }
-        friend bool operator==(const iterator&, const iterator&) = default;
+        iterator(const sql_rows& rows, std::size_t index) noexcept
+            : rows_{&rows}, index_{index}, row_{rows.row(index)} {}
+        reference operator*() const noexcept { return row_; }
+        pointer operator->() const noexcept { return &row_; }
+        iterator& operator++() noexcept { return *this = {*rows_, index_ + 1}; }
+        iterator operator++(int) noexcept { return std::exchange(*this, {*rows_, index_ + 1}); }
+        friend bool operator==(const iterator& a, const iterator& b) noexcept { return a.index_ == b.index_; }
 
     private:
         const sql_rows* rows_ = nullptr;
         std::size_t index_ = 0;
+        sql_row row_;
     };
     iterator begin() const noexcept { return {*this, 0}; }
     iterator end() const noexcept { return {*this, size()}; }
@@ -139,6 +178,7 @@ public:
     void clear() noexcept { values_.clear(); }
 
 private:
+    CORAII_DECL void check_one() const;
     sql_row row(std::size_t index) const noexcept { return {columns_, values_.data() + index * columns_.size()}; }
 
     std::vector<std::string> columns_;

@@ -39,6 +39,18 @@ struct sql_query {
     std::vector<sql_value> parameters;
 };
 
+/// How a type of your own is a value: specialise it, with one function or both.
+///
+///     template <>
+///     struct coraii::sql_type<color> {
+///         static std::string to_sql(color c);  // gives anything that may be a parameter
+///         static std::optional<color> from_sql(const coraii::sql_value& value);  // nothing if it is no color
+///     };
+///
+/// Wherever values are given and `as<T>()` is asked for, T may then be such a type, an enum for example.
+template <class T>
+struct sql_type {};
+
 namespace detail {
 
 template <class T>
@@ -65,7 +77,9 @@ concept byte_vector = std::same_as<T, sql_bytes> || std::same_as<T, std::vector<
 template <class T>
 sql_value to_sql_value(T&& from) {
     using type = std::remove_cvref_t<T>;
-    if constexpr (is_optional<type>::value) {
+    if constexpr (requires { sql_type<type>::to_sql(from); }) {
+        return to_sql_value(sql_type<type>::to_sql(from));
+    } else if constexpr (is_optional<type>::value) {
         return from ? to_sql_value(*std::forward<T>(from)) : sql_value{};
     } else if constexpr (std::same_as<type, sql_value> || std::same_as<type, sql_bytes> ||
                          std::same_as<type, std::string>) {
@@ -95,7 +109,8 @@ sql_value to_sql_value(T&& from) {
         static_assert(
             is_no_sql_type<type>,
             "coraii: a parameter must be a number, a bool, a char, a string, bytes (std::byte, unsigned char), nullptr "
-            "for NULL, or a std::optional of these");
+            "for NULL, or a std::optional of these; or a type that has a coraii::sql_type (see session/chrono.hpp, "
+            "session/arrays.hpp, and write your own)");
     }
 }
 
@@ -146,7 +161,9 @@ std::optional<T> from_sql_value(const sql_value& value) {
     const auto* number = std::get_if<double>(&value);
     const auto* text = std::get_if<std::string>(&value);
     const auto* bytes = std::get_if<sql_bytes>(&value);
-    if constexpr (std::same_as<T, bool>) {
+    if constexpr (requires { sql_type<T>::from_sql(value); }) {
+        return sql_type<T>::from_sql(value);
+    } else if constexpr (std::same_as<T, bool>) {
         if (integer != nullptr && (*integer == 0 || *integer == 1)) {
             return *integer == 1;
         }
@@ -193,7 +210,8 @@ std::optional<T> from_sql_value(const sql_value& value) {
     } else {
         static_assert(is_no_sql_type<T>,
                       "coraii: as<T>() gives numbers, bool, char, std::string, std::string_view, coraii::sql_bytes, "
-                      "std::vector<unsigned char>, std::span<const std::byte>, and a std::optional of these");
+                      "std::vector<unsigned char>, std::span<const std::byte>, and a std::optional of these; and types "
+                      "that have a coraii::sql_type (see session/chrono.hpp, session/arrays.hpp, and write your own)");
     }
 }
 

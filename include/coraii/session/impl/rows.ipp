@@ -40,6 +40,12 @@ sql_row sql_rows::operator[](std::size_t index) const {
     return row(index);
 }
 
+void sql_rows::check_one() const {
+    if (size() != 1) {
+        detail::throw_out_of_range("one row, of " + std::to_string(size()));
+    }
+}
+
 }  // namespace coraii
 
 #endif
