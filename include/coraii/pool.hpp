@@ -16,6 +16,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/execution_context.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <chrono>
@@ -24,6 +25,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <source_location>
 #include <stdexcept>
 #include <type_traits>
@@ -33,8 +35,10 @@ namespace coraii {
 
 /// Lends resources that are expensive to open, and opens no more of them than `max_size`.
 ///
-///     coraii::pool<connection> pool{executor, [] { return connect("db"); }, {.max_size = 16}};
+///     coraii::pool pool{context, [] { return connect("db"); }, {.max_size = 16}};
 ///     co_await coraii::with(pool.acquire(), [](connection& c) -> asio::awaitable<void> { ... });
+///
+/// In a coroutine `open_pool` is better: it also waits for the pool to close.
 ///
 /// A lease is a scope: whatever happens to its user, the resource goes back to the pool, or, if it is broken, is cleaned.
 /// Whoever waits is served in the order of coming, by what comes first: a resource given back, or one newly opened.
@@ -72,6 +76,10 @@ public:
                                                                    detail::with_default_hooks<T>(std::move(hooks)));
         state_->enlist();
     }
+    /// On the executor of an execution context.
+    template <std::derived_from<asio::execution_context> Context>
+    explicit pool(Context& context, factory_type factory, pool_options options = {}, pool_hooks<T> hooks = {})
+        : pool{Executor{context.get_executor()}, std::move(factory), options, std::move(hooks)} {}
     pool(const pool&) = delete;
     pool& operator=(const pool&) = delete;
     ~pool() { state_->close(); }
@@ -158,6 +166,12 @@ public:
         return close(std::chrono::seconds{10}, std::forward<Token>(token));
     }
 
+    /// Where T is a connection to a database: one statement, in a session of its own. Needs <coraii/session/execute_once.hpp>.
+    template <class... Arguments>
+    [[nodiscard]] auto execute(Arguments&&... arguments) {
+        return execute_in_pool(*this, std::forward<Arguments>(arguments)...);
+    }
+
     /// A snapshot while others run.
     [[nodiscard]] pool_stats stats() const { return state_->stats(); }
 
@@ -176,13 +190,22 @@ private:
     std::shared_ptr<detail::pool_state<T, Executor>> state_;
 };
 
+/// With the type of the resource from the factory.
+template <class Where, std::invocable Factory, class Scope = std::invoke_result_t<Factory&>>
+pool(Where&&, Factory, pool_options = {}, pool_hooks<typename Scope::value_type> = {})
+    -> pool<typename Scope::value_type, typename Scope::executor_type>;
+
 namespace detail {
 
+/// Without an executor: on the scope's.
 template <class T, class Executor>
-async_scope<pool<T, Executor>, Executor> opened_pool(Executor executor,
+async_scope<pool<T, Executor>, Executor> opened_pool(std::optional<Executor> executor,
                                                      std::function<async_scope<T, Executor>()> factory,
                                                      pool_options options, pool_hooks<T> hooks) {
-    pool<T, Executor> opened{std::move(executor), std::move(factory), options, std::move(hooks)};
+    if (!executor) {
+        executor = co_await asio::this_coro::executor;
+    }
+    pool<T, Executor> opened{*std::move(executor), std::move(factory), options, std::move(hooks)};
     std::exception_ptr error;
     try {
         co_await opened.warm_up();
@@ -203,13 +226,32 @@ async_scope<pool<T, Executor>, Executor> opened_pool(Executor executor,
 }  // namespace detail
 
 /// A pool as a scope: warmed up by the setup, closed by the cleanup. If it cannot be warmed up, it is closed at once, and
-/// the setup fails. The arguments are those of `pool`.
+/// the setup fails. The arguments are those of `pool`; without an executor it is on the scope's.
+///
+///     auto databases = coraii::open_pool([options] { return connect(options); }, {.max_size = 16});
+///     co_await coraii::with(std::move(databases), [](auto& pool) -> asio::awaitable<void> { ... });
+///
+/// The scope has a name there because of g++ 12. It destroys a lambda twice, with what that has captured, if it stands in
+/// the same statement as a `co_await`; so do not write it in a `co_await` yourself, as a factory or as anything else,
+/// unless it captures nothing, or by reference. Later compilers do not.
 template <class T, class Executor = asio::any_io_executor>
 [[nodiscard]] async_scope<pool<T, Executor>, Executor> open_pool(
     std::type_identity_t<Executor> executor, std::type_identity_t<std::function<async_scope<T, Executor>()>> factory,
     pool_options options = {}, pool_hooks<T> hooks = {}, std::source_location where = std::source_location::current()) {
     detail::check_pool(factory, options);
-    auto scope = detail::opened_pool<T, Executor>(std::move(executor), std::move(factory), options, std::move(hooks));
+    auto scope = detail::opened_pool<T, Executor>(std::optional{std::move(executor)}, std::move(factory), options,
+                                                  std::move(hooks));
+    detail::scope_access::made_at(scope, where);
+    return scope;
+}
+/// On the scope's executor.
+template <class T, class Executor = asio::any_io_executor>
+[[nodiscard]] async_scope<pool<T, Executor>, Executor> open_pool(
+    std::type_identity_t<std::function<async_scope<T, Executor>()>> factory, pool_options options = {},
+    pool_hooks<T> hooks = {}, std::source_location where = std::source_location::current()) {
+    detail::check_pool(factory, options);
+    auto scope =
+        detail::opened_pool<T, Executor>(std::optional<Executor>{}, std::move(factory), options, std::move(hooks));
     detail::scope_access::made_at(scope, where);
     return scope;
 }
@@ -220,6 +262,11 @@ template <std::invocable Factory, class Scope = std::invoke_result_t<Factory&>, 
                              pool_hooks<T> hooks = {}, std::source_location where = std::source_location::current()) {
     return open_pool<T, typename Scope::executor_type>(std::move(executor), std::move(factory), options,
                                                        std::move(hooks), where);
+}
+template <std::invocable Factory, class Scope = std::invoke_result_t<Factory&>, class T = typename Scope::value_type>
+[[nodiscard]] auto open_pool(Factory factory, pool_options options = {}, pool_hooks<T> hooks = {},
+                             std::source_location where = std::source_location::current()) {
+    return open_pool<T, typename Scope::executor_type>(std::move(factory), options, std::move(hooks), where);
 }
 
 }  // namespace coraii

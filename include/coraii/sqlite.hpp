@@ -18,6 +18,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <source_location>
 #include <string>
@@ -71,8 +72,14 @@ public:
     CORAII_DECL asio::awaitable<void> reset();
     CORAII_DECL asio::awaitable<void> ping();
 
+    /// Only what may pass is repeated: a lock, not an error in the path or in `on_open`.
+    CORAII_DECL static bool retry_opening(const std::exception_ptr& error) noexcept;
+
+    /// `failed` where SQLite has rolled back by itself.
     CORAII_DECL transaction_status status() const noexcept;
     CORAII_DECL bool usable() const noexcept;
+    /// False: what SQLite itself has rolled back is not idle before the transaction ends.
+    static bool rolled_back() noexcept { return false; }
     /// The path as it was given.
     const std::string& database() const noexcept { return path_; }
     CORAII_DECL void cancel() noexcept;

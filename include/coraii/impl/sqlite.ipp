@@ -10,6 +10,7 @@
 #include "coraii/guard.hpp"
 #include "coraii/offload.hpp"
 #include "coraii/session/connection.hpp"
+#include "coraii/session/error.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/rows.hpp"
 #include "coraii/session/value.hpp"
@@ -24,6 +25,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <source_location>
 #include <string>
@@ -116,6 +118,14 @@ asio::awaitable<void> connection::reset() {
 
 asio::awaitable<void> connection::ping() {
     return execute_script("SELECT 1");
+}
+
+bool connection::retry_opening(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const sql_error& e) { return e.code() != sql_errc::connection_failed; } catch (...) {
+        return true;
+    }
 }
 
 transaction_status connection::status() const noexcept {

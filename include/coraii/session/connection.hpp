@@ -2,6 +2,7 @@
 #ifndef CORAII_SESSION_CONNECTION_HPP
 #define CORAII_SESSION_CONNECTION_HPP
 
+#include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/guard.hpp"
 #include "coraii/session/error.hpp"
 #include "coraii/session/options.hpp"
@@ -14,6 +15,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -29,9 +31,16 @@ struct sql_access;
 
 template <class Statements, class Visitor>
 asio::awaitable<void> visit_rows(Statements& statements, sql_query query, Visitor visit) {
+    using result = std::invoke_result_t<Visitor&, sql_row>;
+    static_assert(std::is_void_v<result> || awaitable_traits<result>::is_awaitable,
+                  "coraii: the visitor of stream must return void or asio::awaitable<void>");
     sql_row_sink each = [&visit](const sql_rows& batch) -> asio::awaitable<void> {
-        for (const sql_row row : batch) {
-            co_await visit(row);
+        for (const sql_row& row : batch) {
+            if constexpr (std::is_void_v<result>) {
+                visit(row);
+            } else {
+                co_await visit(row);
+            }
         }
     };
     co_await statements.stream(std::move(query), std::move(each));
@@ -65,7 +74,7 @@ public:
         return self().execute(detail::make_query(statement, std::forward<Values>(values)...));
     }
 
-    /// One statement; awaits `visit(sql_row)` for each row. There are never more than `fetch_size` rows in memory.
+    /// One statement; calls `visit(sql_row)` for each row, and awaits what that returns unless it is void. There are never more than `fetch_size` rows in memory.
     ///
     /// Errors: what `visit` throws ends the statement, and is thrown here.
     /// Lifetime: the row is good until `visit`'s awaitable has completed.

@@ -91,8 +91,9 @@ public:
     /// Errors: `sql_errc::out_of_range` if their numbers differ; and those of `sql_field::as`.
     template <class T>
     [[nodiscard]] T as() const {
-        static_assert(requires(sql_row row) { sql_row_type<T>::from(row); },
-                      "coraii: rows as tuples, aggregates or values need <coraii/session/row_types.hpp>");
+        static_assert(
+            requires(sql_row row) { sql_row_type<T>::from(row); },
+            "coraii: rows as tuples, aggregates or values need <coraii/session/row_types.hpp>");
         return sql_row_type<T>::from(*this);
     }
 

@@ -67,8 +67,8 @@ concept sql_integer = std::integral<T> && !std::same_as<T, char> && !std::same_a
 
 /// Arrays and vectors of bytes, whatever they call them.
 template <class T>
-concept byte_range = std::convertible_to<T, std::span<const std::byte>> ||
-                     std::convertible_to<T, std::span<const unsigned char>>;
+concept byte_range =
+    std::convertible_to<T, std::span<const std::byte>> || std::convertible_to<T, std::span<const unsigned char>>;
 
 template <class T>
 concept byte_vector = std::same_as<T, sql_bytes> || std::same_as<T, std::vector<unsigned char>>;

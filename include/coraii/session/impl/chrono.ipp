@@ -67,8 +67,8 @@ public:
         std::int64_t fraction = 0;
         if (take(':')) {
             s = number(2, 2);
-            for (std::int64_t unit = take('.') ? 100'000 : 0; const auto digit = unit >= 0 ? number(1, 1) : std::nullopt;
-                 unit /= 10) {
+            for (std::int64_t unit = take('.') ? 100'000 : 0;
+                 const auto digit = unit >= 0 ? number(1, 1) : std::nullopt; unit /= 10) {
                 if (unit == 0 && *digit != 0) {
                     return std::nullopt;  // shorter than a microsecond
                 }
@@ -157,7 +157,7 @@ std::optional<std::chrono::microseconds> parsed_time(std::string_view text, zone
     if (!clock) {
         return std::nullopt;
     }
-    const auto ahead = reader.at_end()         ? std::optional{std::chrono::seconds{0}}
+    const auto ahead = reader.at_end()        ? std::optional{std::chrono::seconds{0}}
                        : allowed == zone::any ? reader.offset()
                                               : std::nullopt;
     return ahead && reader.at_end() ? std::optional{day + *clock - *ahead} : std::nullopt;
