@@ -71,8 +71,7 @@ public:
     /// Opens nothing yet. `factory` makes a new scope for each resource; it and the hooks are called on `executor`.
     pool(Executor executor, factory_type factory, pool_options options = {}, pool_hooks<T> hooks = {}) {
         detail::check_pool(factory, options);
-        state_ =
-            std::make_shared<detail::pool_state<T, Executor>>(executor, std::move(factory), options,
+        state_ = std::make_shared<detail::pool_state<T, Executor>>(executor, std::move(factory), options,
                                                                    detail::with_default_hooks<T>(std::move(hooks)));
         state_->enlist();
     }

@@ -27,6 +27,7 @@
 
 #include <chrono>
 #include <optional>
+#include <ratio>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -63,13 +64,19 @@ std::chrono::microseconds to_microseconds(std::chrono::duration<Rep, Period> d) 
 /// Nothing if a D cannot be the same.
 template <class D>
 std::optional<D> from_microseconds(std::optional<std::chrono::microseconds> from) {
-    using std::chrono::microseconds;
-    if (!from || *from > std::chrono::floor<std::chrono::hours>((D::max)()) ||
-        *from < std::chrono::ceil<std::chrono::hours>((D::min)())) {
+    if (!from) {
         return std::nullopt;
     }
+    if constexpr (!std::chrono::treat_as_floating_point_v<typename D::rep> &&
+                  std::ratio_less_v<typename D::period, std::chrono::hours::period>) {
+        const auto whole = std::chrono::floor<std::chrono::hours>(*from);
+        if (whole >= std::chrono::floor<std::chrono::hours>((D::max)()) ||
+            whole <= std::chrono::ceil<std::chrono::hours>((D::min)())) {
+            return std::nullopt;
+        }
+    }
     const D to = std::chrono::duration_cast<D>(*from);
-    return std::chrono::floor<microseconds>(to) == *from ? std::optional{to} : std::nullopt;
+    return std::chrono::round<std::chrono::microseconds>(to) == *from ? std::optional{to} : std::nullopt;
 }
 
 }  // namespace detail
