@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "coraii/testing.hpp"
 #include "support/scenario.hpp"
 
 #include <boost/asio/detached.hpp>
@@ -320,4 +321,51 @@ TEST_CASE(
         REQUIRE_THROWS_WITH(closed.get(), "cleanup failed");
         REQUIRE(cleaned);
     }
+}
+
+TEST_CASE("G11: the time limit of a stack cancels the cleanup under way, and those that follow", "[exit_stack][timeout]") {
+    const bool all_stuck = GENERATE(false, true);
+    const bool dropped = GENERATE(false, true);
+    CAPTURE(all_stuck, dropped);
+    events log;
+    const auto scope = [&](std::string name, bool stuck) -> coraii::async_scope<int> {
+        int n = 0;
+        co_yield n;
+        log.push_back(name);
+        if (stuck) {
+            try {
+                co_await coraii::testing::delay(1h);
+            } catch (const boost::system::system_error&) {
+                log.push_back(name + " is cancelled");
+                throw;
+            }
+        }
+    };
+    std::string error;
+    const auto work = [&]() -> awaitable<void> {
+        const auto body = [&](coraii::exit_stack& stack) -> awaitable<void> {
+            (void)co_await stack.enter(scope("a", all_stuck));
+            (void)co_await stack.enter(scope("b", false));
+            (void)co_await stack.enter(scope("c", true));
+        };
+        auto limited = coraii::make_exit_stack().cleanup_timeout(5s);
+        if (dropped) {
+            auto stack = co_await std::move(limited);
+            co_await body(*stack);
+        } else {
+            try {
+                co_await coraii::with(std::move(limited), body);
+            } catch (const boost::system::system_error& e) {
+                error = e.code() == coraii::errc::cleanup_timeout ? "timeout" : e.what();
+            }
+        }
+    };
+    coraii::testing::run([&]() -> awaitable<void> {
+        auto ex = co_await asio::this_coro::executor;
+        coraii::on_cleanup_error(asio::query(ex, asio::execution::context), [](const coraii::cleanup_failure&) {});
+        co_await work();
+    });
+    CHECK(error == (dropped ? "" : "timeout"));
+    CHECK(log == (all_stuck ? events{"c", "c is cancelled", "b", "a", "a is cancelled"}
+                            : events{"c", "c is cancelled", "b", "a"}));
 }

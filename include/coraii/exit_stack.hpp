@@ -8,9 +8,12 @@
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/recycler.hpp"
+#include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/region/completion.hpp"
+#include "coraii/detail/region/spawned_thread.hpp"
 #include "coraii/detail/scope/enter.hpp"
 #include "coraii/detail/scope/scope_core.hpp"
+#include "coraii/detail/scope/scope_deadline.hpp"
 #include "coraii/detail/scope/scope_use.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
@@ -18,6 +21,9 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_state.hpp>
+#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -102,15 +108,64 @@ private:
     std::size_t size_ = 0, capacity_ = few;
 };
 
-/// Owns the scopes, or refers to a stack's, so that it can be there before they are.
+/// The time limit of a stack that is a scope's resource: when it is up, the cleanup under way is cancelled, and each that
+/// follows.
+template <class Executor>
+class stack_timeout {
+public:
+    void expired(asio::cancellation_type_t type) noexcept {
+        cancelled_ = type;
+        if (now_) {
+            cancel();
+        }
+    }
+    void begins(const scope_ptr<Executor>& scope) noexcept {
+        now_ = scope;
+        if (cancelled_ != asio::cancellation_type::none) {
+            cancel();
+        }
+    }
+    void ended() noexcept { now_.reset(); }
+
+private:
+    void cancel() noexcept {
+        call_on(now_->get_executor(), [scope = now_, type = cancelled_] {
+            try {
+                scope->cancel_cleanup(type);
+            } catch (...) {  // an operation that was begun then: its coroutine is destroyed
+                scope->scopes().reports.report({std::current_exception(), nullptr, scope->name(), scope->where_});
+            }
+        });
+    }
+
+    scope_ptr<Executor> now_;
+    asio::cancellation_type_t cancelled_ = asio::cancellation_type::none;
+};
+
+template <class Executor>
+auto end_use_and_wait(scope_core<Executor>& scope, const exit_status& status, stack_timeout<Executor>* timeout) {
+    return suspend_until{[&scope, &status] { return end_use_here(scope, status); },
+                         [&scope, timeout](auto handler) {
+                             if (timeout != nullptr) {
+                                 timeout->begins(scope_ptr<Executor>{&scope});
+                             }
+                             wait_until_closed(scope, std::move(handler));
+                         }};
+}
+
+/// Owns the scopes, or refers to a stack's, so that it can be there before they are. The time limit may be null.
 template <class Executor, class Scopes, class Status>
-asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Status why) {
+asio::awaitable<void, Executor> close_in_reverse(own_frame, Scopes scopes, Status why,
+                                                 stack_timeout<Executor>* timeout) {
     std::exception_ptr first_error;
     exit_status status = why;
     while (!scopes.empty()) {
         const scope_use<Executor> use{scopes.pop()};  // first: the cleanup may put another on the stack
         const scope_ptr<Executor> scope = use.get();
-        co_await end_use_and_wait(*scope, status);
+        co_await end_use_and_wait(*scope, status, timeout);
+        if (timeout != nullptr) {
+            timeout->ended();
+        }
         if (std::exception_ptr error = std::exchange(scope->error_, nullptr)) {
             // Those below are told, as if nested: an error of theirs is reported, and does not hide this one.
             first_error = error;
@@ -244,7 +299,7 @@ public:
         auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scope_stack<Executor> closed,
                                  exit_status why) {
             auto closing = detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
-                detail::own_frame{}, std::move(closed), std::move(why));
+                detail::own_frame{}, std::move(closed), std::move(why), nullptr);
             asio::co_spawn(executor, std::move(closing), std::forward<decltype(handler)>(handler));
         };
         return asio::async_initiate<Token, void(std::exception_ptr)>(
@@ -268,7 +323,7 @@ private:
 
     asio::awaitable<void, Executor> close_here(exit_status status) {
         return detail::close_in_reverse<Executor, detail::scope_stack<Executor>, exit_status>(
-            detail::own_frame{}, take(), std::move(status));
+            detail::own_frame{}, take(), std::move(status), nullptr);
     }
 
     /// All of them, for another owner.
@@ -324,11 +379,16 @@ template <class Executor = asio::any_io_executor>
 async_scope<basic_exit_stack<Executor>, Executor> make_exit_stack() {
     basic_exit_stack<Executor> stack{co_await asio::this_coro::executor};
     exit_status why;
+    detail::stack_timeout<Executor> timeout;
     auto cleanup = detail::close_in_reverse<Executor, detail::scope_stack<Executor>&, const exit_status&>(
-        detail::own_frame{}, stack.scopes_, why);  // its frame exists before it is needed
+        detail::own_frame{}, stack.scopes_, why, &timeout);  // its frame exists before it is needed
     const exit_status how = co_yield stack;
     why = how;
+    const asio::cancellation_state now = co_await asio::this_coro::cancellation_state;
+    asio::cancellation_slot slot = detail::call_on_timeout(
+        now.slot(), [&timeout](asio::cancellation_type_t type) { timeout.expired(type); });
     co_await std::move(cleanup);
+    slot.clear();
 }
 
 #if defined(CORAII_SEPARATE_COMPILATION)

@@ -50,6 +50,7 @@ namespace coraii::postgres {
 ///   slow visitor of `stream` keeps the server waiting; `sql_errc::canceled` is `pg_cancel_backend`. (From a server that
 ///   does not speak English, the two are told apart by whether the session has a `statement_timeout`.)
 /// Executor: that of the scope.
+/// Fork: it is the process's that opened it. A child must not use it, and says nothing on it when it ends.
 /// Lifetime: ends with its scope, which says goodbye without waiting.
 /// Thread safety: distinct objects: safe. Shared objects: unsafe.
 class connection : public sql_connection_base, public sql_statements<connection> {

@@ -48,6 +48,7 @@ namespace coraii::sqlite {
 /// be lost; there, what `on_open` has made that is temporary keeps what sessions write to it.
 ///
 /// Executor: that of the scope.
+/// Fork: it is the process's that opened it. A child must not use it, and leaves it as it is when it ends.
 /// Lifetime: ends with its scope. If the context dies during a statement, that is interrupted, and nobody waits for it.
 /// Thread safety: distinct objects: safe. Shared objects: unsafe.
 class connection : public sql_connection_base, public sql_statements<connection> {

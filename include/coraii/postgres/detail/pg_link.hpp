@@ -2,6 +2,7 @@
 #ifndef CORAII_POSTGRES_DETAIL_PG_LINK_HPP
 #define CORAII_POSTGRES_DETAIL_PG_LINK_HPP
 
+#include "coraii/detail/context/own_process.hpp"
 #include "coraii/detail/context/registry.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
@@ -24,9 +25,11 @@
 
 #include <chrono>
 #include <cstddef>
+#include <fcntl.h>
 #include <memory>
 #include <string>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 
 namespace coraii::detail {
@@ -122,6 +125,7 @@ public:
 
     void kill() noexcept {
         if (!std::exchange(killed_, true) && handle_ != nullptr && PQsocket(handle_) >= 0) {
+            leave_to_parent();
             ::shutdown(PQsocket(handle_), SHUT_RDWR);
         }
         answer_due_ = false;
@@ -270,7 +274,18 @@ public:
 private:
     enum class stop : unsigned char { no, cancelled, timed_out, killed };
 
+    /// In a child of the process the connection is still the parent's: nobody is to hear from us.
+    void leave_to_parent() noexcept {
+        const int fd = PQsocket(handle_);
+        if (!process_.is_this() && fd >= 0) {
+            const int nobody = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+            ::dup2(nobody, fd);
+            ::close(nobody);
+        }
+    }
+
     void finish() noexcept {
+        leave_to_parent();
         if (socket_.is_open()) {
             socket_.release();
         }
@@ -342,6 +357,7 @@ private:
         }
     }
 
+    const own_process process_;
     const postgres::options options_;
     worker_executor workers_;
     PGconn* handle_ = nullptr;

@@ -206,6 +206,9 @@ public:
 
     /// As the cleanup of a scope. No effect the second time, nor while it is used: then it is closed by its last owner.
     void close(const exit_status&) {
+        if (!process_.is_this()) {
+            return forget();
+        }
         const std::lock_guard lock{mutex_};
         killed_ = true;
         if (!working_ && !used_) {
@@ -216,6 +219,15 @@ public:
     }
 
 private:
+    /// In a child of the process: what SQLite would do to close it, a rollback for one, would be done to the parent's.
+    void forget() {
+        killed_ = true;
+        if (std::exchange(db_, nullptr) != nullptr) {
+            (void)new std::optional{std::move(once_)};
+            (void)new statement_cache{std::move(statements_)};
+        }
+    }
+
     struct reset_at_end {
         sqlite_statement& statement;
         ~reset_at_end() { statement.reset(); }

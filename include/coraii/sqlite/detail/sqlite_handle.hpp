@@ -2,6 +2,7 @@
 #ifndef CORAII_SQLITE_DETAIL_SQLITE_HANDLE_HPP
 #define CORAII_SQLITE_DETAIL_SQLITE_HANDLE_HPP
 
+#include "coraii/detail/context/own_process.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/session/error.hpp"
 
@@ -180,6 +181,7 @@ private:
 
 protected:
     mutable std::mutex mutex_;
+    const own_process process_;
     sqlite3* db_ = nullptr;
     bool used_ = false;
     bool working_ = false;  // a worker is in it

@@ -31,7 +31,7 @@ void worker_pool::add(task queued) {
             queue_.push_back(std::move(queued));
             try {
                 add_thread_if_short();
-            } catch (const boost::system::system_error&) {
+            } catch (...) {
                 if (!has_thread()) {
                     queued = std::move(queue_.back());
                     queue_.pop_back();
@@ -90,7 +90,7 @@ void worker_pool::after_fork(bool in_child) noexcept {
         for (std::size_t i = 0; i < queue_.size(); ++i) {
             add_thread_if_short();
         }
-    } catch (const boost::system::system_error&) {
+    } catch (...) {
         if (!has_thread()) {
             dropped.swap(queue_);
         }
