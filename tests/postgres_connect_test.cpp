@@ -127,9 +127,9 @@ TEST_CASE("Connecting: a silent host is given up, and the next one is tried", "[
     const std::string hosts = "host=127.0.0.1,127.0.0.1 port=" + silent.port() + ',' + port_of(good) +
                               " user=postgres dbname=postgres sslmode=disable gssencmode=disable";
     test::run([](std::string conninfo, std::string silent_port) -> awaitable<void> {
-        const std::string with_limit = co_await asked(conninfo + " connect_timeout=1", "select 'here'");
+        const std::string with_limit = co_await asked(conninfo + " connect_timeout=2", "select 'here'");
         CHECK(with_limit == "here");
-        coraii::postgres::options options{.connect_timeout = 2s};
+        coraii::postgres::options options{.connect_timeout = 4s};
         auto scope = coraii::postgres::connect(conninfo, options);  // each has its share
         const auto ask = [](connection& c) -> awaitable<void> {
             const int one = co_await number(c, "select 1");

@@ -25,7 +25,7 @@ struct residue {
 };
 
 constexpr const char* schema = R"(
-    drop schema public cascade; create schema public; drop schema if exists other cascade; create schema other;
+    drop schema if exists other cascade; create schema other;
     drop role if exists reader; create role reader; grant usage on schema public to reader;
     create sequence numbers;
     create function set_it() returns void language plpgsql as $$ begin
@@ -124,7 +124,7 @@ struct setting {
                [options] { return coraii::postgres::connect(postgres().conninfo(), options); },
                {.max_size = 1},
                std::move(hooks)} {
-        postgres().ask(schema);
+        postgres().start_over(schema);
     }
     template <class Work>
     void run(Work work) {
@@ -287,7 +287,7 @@ TEST_CASE("An on_open that fails is the error of the opening", "[postgres][isola
 }
 
 TEST_CASE("A role that the connection string sets is put back", "[postgres][isolation]") {
-    postgres().ask(schema);
+    postgres().start_over(schema);
     asio::io_context context;
     const std::string conninfo = postgres().conninfo("options='-c role=reader -c work_mem=6MB'");
     pool_type pool{context.get_executor(), [&] { return coraii::postgres::connect(conninfo); }, {.max_size = 1}};

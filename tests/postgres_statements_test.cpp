@@ -60,8 +60,7 @@ awaitable<names> at_server(connection& c) {
 }
 
 void create(const char* schema) {
-    postgres().ask("drop schema public cascade; create schema public");
-    postgres().ask(schema);
+    postgres().start_over(schema);
 }
 
 template <class Body>

@@ -25,7 +25,7 @@ using coraii::postgres::connection;
 /// Runs `body(connection&)`.
 template <class Body>
 void with_connection(Body body, coraii::postgres::options options = {}) {
-    postgres().ask("drop schema public cascade; create schema public");
+    postgres().start_over();
     test::run(coraii::with(coraii::postgres::connect(postgres().conninfo(), std::move(options)), std::move(body)));
 }
 

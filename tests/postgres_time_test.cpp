@@ -25,7 +25,7 @@ struct setting {
 
     explicit setting(std::string conninfo, coraii::postgres::options options = {})
         : pool{context.get_executor(), [conninfo, options] { return coraii::postgres::connect(conninfo, options); }} {
-        postgres().ask("drop schema public cascade; create schema public; create table t(i integer primary key)");
+        postgres().start_over("create table t(i integer primary key)");
     }
     template <class Body>
     void with_session(coraii::session_options options, Body body) {
@@ -68,13 +68,13 @@ long memory() {
 TEST_CASE("statement_timeout is for each statement of a script, and not for the visitor of a stream",
           "[postgres][time]") {
     setting s{postgres().conninfo()};
-    s.with_session({.fetch_size = 1, .statement_timeout = 1s}, [](auto& session) -> awaitable<void> {
+    s.with_session({.fetch_size = 1, .statement_timeout = 2s}, [](auto& session) -> awaitable<void> {
         co_await session.execute_script("select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4);"
                                         "select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4)");
         int seen = 0;
         co_await session.stream("select generate_series(1, 3)", [&seen](auto) -> awaitable<void> {
             ++seen;
-            co_await pause(700ms);
+            co_await pause(800ms);
         });
         CHECK(seen == 3);
     });
@@ -115,10 +115,10 @@ TEST_CASE("The error of a time limit says so, and a cancel from outside is cance
 
 TEST_CASE("A grace ends a statement on a server that is silent, each statement of a script by itself",
           "[postgres][time]") {
-    const coraii::postgres::options options{.recovery_timeout = 100ms, .grace = 100ms};
+    const coraii::postgres::options options{.recovery_timeout = 100ms, .grace = 10ms};
     setting s{postgres().conninfo(), options};
-    s.with_session({.statement_timeout = 300ms}, [](auto& session) -> awaitable<void> {
-        co_await session.execute_script("select pg_sleep(0.2); select pg_sleep(0.2); select pg_sleep(0.2)");
+    s.with_session({.statement_timeout = 1s}, [](auto& session) -> awaitable<void> {
+        co_await session.execute_script("select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4)");
         postgres().freeze();
         const auto code = co_await error_of([&] { return session.execute("select 1"); });
         postgres().thaw();
@@ -195,7 +195,7 @@ TEST_CASE("Notifications that nobody reads take no memory", "[postgres][notifica
             flood();
             co_await read();
         }
-        CHECK(memory() - before < 20'000);
+        CHECK((sanitized || memory() - before < 20'000));  // sanitizers keep what was freed
         // While it is idle, too.
         flood();
         for (int i = 0; i < 1000 && session.connection().usable(); ++i) {}

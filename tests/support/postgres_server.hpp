@@ -67,16 +67,20 @@ public:
 
     void start() {
         const std::string data = directory_ / "data";
-        server_ = spawn(
-            {bin_ / "postgres", "-D", data, "-k", directory_.native(), "-c", "listen_addresses=", "-c", "fsync=off",
-             "-c", "max_connections=60", "-c", "deadlock_timeout=100ms", "-c", "log_min_messages=fatal"},
-            "server.log");
+        const std::vector<std::string> command{
+            bin_ / "postgres", "-D", data, "-k", directory_.native(), "-c", "listen_addresses=", "-c", "fsync=off",
+            "-c", "max_connections=60", "-c", "deadlock_timeout=100ms", "-c", "log_min_messages=fatal"};
+        server_ = spawn(command, "server.log");
         const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{60};
         while (PQping(conninfo().c_str()) != PQPING_OK) {
             if (std::chrono::steady_clock::now() > limit) {
                 throw std::runtime_error("the PostgreSQL server does not start: see " + directory_.native());
             }
             std::this_thread::sleep_for(std::chrono::milliseconds{10});
+            // It gives up while a process of the one before, which was killed, is not quite gone.
+            if (::waitpid(server_, nullptr, WNOHANG) == server_) {
+                server_ = spawn(command, "server.log");
+            }
         }
     }
 
@@ -99,6 +103,13 @@ public:
             throw std::runtime_error(PQerrorMessage(c.get()));
         }
         return PQntuples(r.get()) > 0 ? PQgetvalue(r.get(), 0, 0) : "";
+    }
+    /// An empty schema. What a test before has left there, asleep and with locks, is ended: it may not have noticed that
+    /// nobody waits for it any more.
+    void start_over(const std::string& schema = {}) const {
+        ask("select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> "
+            "pg_backend_pid()");
+        ask("drop schema public cascade; create schema public; " + schema);
     }
     /// Sessions other than the one that asks.
     int backends(const std::string& condition = "true") const {

@@ -39,7 +39,7 @@ class postgres_database {
 public:
     using connection = coraii::postgres::connection;
 
-    postgres_database() { server().ask("drop schema public cascade; create schema public"); }
+    postgres_database() { server().start_over(); }
     static postgres_server& server() { return postgres(); }
     coraii::async_scope<connection> connect() const { return coraii::postgres::connect(server().conninfo()); }
 

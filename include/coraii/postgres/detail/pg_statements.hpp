@@ -243,22 +243,23 @@ private:
     }
 
     asio::awaitable<void> make_room(own_frame) {
-        if (extra_) {
-            co_await ask(own_frame{});
+        std::string drop;
+        if (prepared_.full()) {
+            drop = "DEALLOCATE " + prepared_.oldest();
+            prepared_.drop_oldest();
+        }
+        if (extra_ || (!drop.empty() && PQtransactionStatus(link_->handle()) != PQTRANS_IDLE)) {
+            co_await ask(own_frame{});  // in a transaction, a name that is gone already would be the end of it
+            drop.clear();
         }
         extra_ = true;  // until all of the answer is there
-        if (prepared_.full()) {
-            std::string drop = "DEALLOCATE " + prepared_.oldest();
-            prepared_.drop_oldest();
+        if (!drop.empty()) {
             try {
                 co_await run_script(own_frame{}, std::move(drop));
             } catch (const sql_error& e) {
                 missing_ = true;  // and perhaps not it alone
                 if (e.sqlstate() != "26000") {
                     throw;
-                }
-                if (PQtransactionStatus(link_->handle()) != PQTRANS_IDLE) {
-                    throw sql_error{sql_errc::statement_outdated, {.message = e.message(), .sqlstate = "26000"}};
                 }
             }
         }
