@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which host is connected to, how long that takes, and what is said if it fails.
 #include "coraii/postgres.hpp"
-
 #include "support/files.hpp"
 #include "support/postgres.hpp"
 #include "support/proxy.hpp"
@@ -250,13 +249,14 @@ TEST_CASE("Connecting: a hook of the user's own decides instead", "[postgres][co
     int asked_hook = 0;
     coraii::pool_hooks<connection> hooks;
     hooks.retry_opening = [&](std::exception_ptr) { return ++asked_hook < 3; };
-    pool_type pool{context.get_executor(), [&] { return coraii::postgres::connect(conninfo); },
-                   {.max_size = 1, .open_backoff = 1ms}, hooks};
+    pool_type pool{context.get_executor(),
+                   [&] { return coraii::postgres::connect(conninfo); },
+                   {.max_size = 1, .open_backoff = 1ms},
+                   hooks};
     test::run(
         [](pool_type& p) -> awaitable<void> {
-            const auto code = co_await error_of([&p] {
-                return coraii::with(p.acquire(), [](auto&) -> awaitable<void> { co_return; });
-            });
+            const auto code = co_await error_of(
+                [&p] { return coraii::with(p.acquire(), [](auto&) -> awaitable<void> { co_return; }); });
             CHECK(code == failed);
             co_await p.close();
         }(pool),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Nothing that a session does reaches the next one, however it is done.
 #include "coraii/postgres.hpp"
-
 #include "support/postgres.hpp"
 #include "support/sql.hpp"
 
@@ -56,8 +55,10 @@ const std::vector<residue>& residues() {
          work_mem,
          "4MB"},
         {"update pg_settings", {"update pg_settings set setting = '7168' where name = 'work_mem'"}, work_mem, "4MB"},
-        {"a setting of one's own", {"select set_config('my.tenant', '7', false)"},
-         "select coalesce(current_setting('my.tenant', true), '')", ""},
+        {"a setting of one's own",
+         {"select set_config('my.tenant', '7', false)"},
+         "select coalesce(current_setting('my.tenant', true), '')",
+         ""},
         {"search_path", {"set search_path = other"}, path, "\"$user\", public"},
         {"search_path in a DO block", {"do $$ begin set search_path = other; end $$"}, path, "\"$user\", public"},
         {"in a function: setting", {"select set_it()"}, work_mem, "4MB"},
@@ -65,18 +66,24 @@ const std::vector<residue>& residues() {
         {"in a function: table", {"select set_it()"}, temps, "0"},
         {"in a function: LISTEN", {"select set_it()"}, channels, "0"},
         {"in a procedure", {"call call_it()"}, path, "\"$user\", public"},
-        {"characteristics", {"set session characteristics as transaction read only"},
-         "select current_setting('default_transaction_read_only')", "off"},
-        {"statement_timeout of one's own", {"set statement_timeout = '1h'"},
-         "select current_setting('statement_timeout')", "0"},
+        {"characteristics",
+         {"set session characteristics as transaction read only"},
+         "select current_setting('default_transaction_read_only')",
+         "off"},
+        {"statement_timeout of one's own",
+         {"set statement_timeout = '1h'"},
+         "select current_setting('statement_timeout')",
+         "0"},
         {"pg_advisory_lock", {"select pg_advisory_lock(1)"}, locks, "0"},
         {"PG_ADVISORY_LOCK in a WITH", {"WITH l AS (SELECT PG_ADVISORY_LOCK(1)) SELECT 1 FROM l"}, locks, "0"},
         {"lock in a DO block", {"do $$ begin perform pg_try_advisory_lock(3); end $$"}, locks, "0"},
         {"create temp table as", {"create temp table left_over as select 1 as i"}, temps, "0"},
         {"select into temp", {"select 1 as i into temp left_over"}, temps, "0"},
         {"a temporary table in pg_temp", {"create table pg_temp.left_over(i int)"}, temps, "0"},
-        {"a temporary view", {"create temp view left_over as select 1"},
-         "select count(*)::text from pg_class where relname = 'left_over'", "0"},
+        {"a temporary view",
+         {"create temp view left_over as select 1"},
+         "select count(*)::text from pg_class where relname = 'left_over'",
+         "0"},
         {"SET ROLE", {"set role reader"}, user, "postgres,postgres"},
         {"SET SESSION AUTHORIZATION", {"set session authorization reader"}, user, "postgres,postgres"},
         {"SET ROLE, by a setting", {"select set_config('role', 'reader', false)"}, user, "postgres,postgres"},

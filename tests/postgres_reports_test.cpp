@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What users of other drivers and pools have reported, tried here.
 #include "coraii/postgres.hpp"
-
 #include "support/postgres.hpp"
 #include "support/sql.hpp"
 

@@ -2,7 +2,6 @@
 // What is prepared, here and at the server: a random mix of uses, and what may go wrong.
 #include "coraii/postgres.hpp"
 #include "coraii/postgres/detail/pg_statements.hpp"
-
 #include "support/postgres.hpp"
 #include "support/sql.hpp"
 
@@ -289,9 +288,8 @@ TEST_CASE("Many parameters: 7,500 and 65,535 go, more are refused before anythin
                 CHECK(rows.empty());
             }
         }
-        const auto code = co_await error_of([&] {
-            return c.execute(coraii::sql_query{"select 1", std::vector<coraii::sql_value>(65'536)});
-        });
+        const auto code = co_await error_of(
+            [&] { return c.execute(coraii::sql_query{"select 1", std::vector<coraii::sql_value>(65'536)}); });
         CHECK(code == sql_errc::wrong_parameter_count);
         const int one = co_await number(c, "select 1");
         CHECK(one == 1);

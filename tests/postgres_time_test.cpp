@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Time limits, cancels from outside, a COMMIT that is cut off, and notifications that nobody reads.
 #include "coraii/postgres.hpp"
-
 #include "support/postgres.hpp"
 #include "support/proxy.hpp"
 #include "support/sql.hpp"
@@ -69,8 +68,9 @@ TEST_CASE("statement_timeout is for each statement of a script, and not for the 
           "[postgres][time]") {
     setting s{postgres().conninfo()};
     s.with_session({.fetch_size = 1, .statement_timeout = 2s}, [](auto& session) -> awaitable<void> {
-        co_await session.execute_script("select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4);"
-                                        "select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4)");
+        co_await session.execute_script(
+            "select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4);"
+            "select pg_sleep(0.4); select pg_sleep(0.4); select pg_sleep(0.4)");
         int seen = 0;
         co_await session.stream("select generate_series(1, 3)", [&seen](auto) -> awaitable<void> {
             ++seen;
@@ -181,7 +181,8 @@ TEST_CASE("Notifications that nobody reads take no memory", "[postgres][notifica
     s.with_session({}, [](auto& session) -> awaitable<void> {
         co_await session.execute("listen flood");
         const auto flood = [] {
-            postgres().ask("select count(pg_notify('flood', rpad(i::text, 3000, 'x'))) from generate_series(1, 20000) i");
+            postgres().ask(
+                "select count(pg_notify('flood', rpad(i::text, 3000, 'x'))) from generate_series(1, 20000) i");
         };
         const auto read = [&session]() -> awaitable<void> {
             for (int i = 0; i < 20; ++i) {

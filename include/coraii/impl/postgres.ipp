@@ -92,13 +92,15 @@ struct pg_connections {
         pg_outcome answer;
         std::exception_ptr error;
         try {
-            co_await with(pg_exchange(c.link_), [&] { return c.statements_->run_script(own_frame{}, "COMMIT", &answer); });
+            co_await with(pg_exchange(c.link_),
+                          [&] { return c.statements_->run_script(own_frame{}, "COMMIT", &answer); });
         } catch (...) { error = std::current_exception(); }
         if (error && !answer.last) {
             answer.last = answer_to_commit(*c.link_, error);
         }
         if (PQresultStatus(answer.last.get()) != PGRES_COMMAND_OK) {
-            throw sql_error{pg_errc(answer.last.get(), c.link_->has_statement_timeout()), pg_diagnosis(answer.last.get(), "COMMIT")};
+            throw sql_error{pg_errc(answer.last.get(), c.link_->has_statement_timeout()),
+                            pg_diagnosis(answer.last.get(), "COMMIT")};
         }
         if (std::string_view{PQcmdStatus(answer.last.get())} == "ROLLBACK") {
             throw sql_error{sql_errc::rolled_back, {.message = "a statement had failed"}};
@@ -112,7 +114,8 @@ private:
         try {
             std::rethrow_exception(error);
         } catch (const sql_error& e) {
-            if (!link.sent() || (e.code() != sql_errc::connection_lost && e.code() != sql_errc::timeout)) {
+            const bool ours = e.code() == sql_errc::timeout && e.sqlstate().empty();
+            if (!link.sent() || (e.code() != sql_errc::connection_lost && !ours)) {
                 throw;
             }
             message = e.what();
@@ -122,7 +125,9 @@ private:
             }
         }
         pg_result late = link.late_answer();
-        if (!late || pg_field(late.get(), PG_DIAG_SQLSTATE).starts_with("08")) {
+        const std::string_view sqlstate = pg_field(late.get(), PG_DIAG_SQLSTATE);
+        const bool refused = !sqlstate.empty() && !sqlstate.starts_with("57P");  // that is: the server goes away
+        if (PQresultStatus(late.get()) != PGRES_COMMAND_OK && !refused) {
             throw sql_error{sql_errc::commit_unknown, {.message = std::move(message)}};
         }
         return late;

@@ -71,21 +71,19 @@ public:
             values_["target_session_attrs"] = t.attributes;
         }
     }
-    std::vector<const char*> keywords() const {
-        std::vector<const char*> all;
-        for (const auto& [keyword, value] : values_) {
-            all.push_back(keyword.c_str());
+    /// As libpq takes them; a last one takes the place of its namesake.
+    struct settings {
+        std::vector<const char*> keywords, values;
+    };
+    settings all(const char* keyword = nullptr, const char* value = nullptr) const {
+        settings s;
+        for (const auto& each : values_) {
+            s.keywords.push_back(each.first.c_str());
+            s.values.push_back(each.second.c_str());
         }
-        all.push_back(nullptr);
-        return all;
-    }
-    std::vector<const char*> values() const {
-        std::vector<const char*> all;
-        for (const auto& [keyword, value] : values_) {
-            all.push_back(value.c_str());
-        }
-        all.push_back(nullptr);
-        return all;
+        s.keywords.insert(s.keywords.end(), {keyword, nullptr});
+        s.values.insert(s.values.end(), {value, nullptr});
+        return s;
     }
 
     const std::string& chosen() const { return values_.at("host"); }
@@ -101,7 +99,7 @@ private:
 
     // So that a peer that is gone without a word is found within a minute or so.
     static constexpr std::pair<const char*, const char*> defaults[] = {
-        {"client_encoding", "UTF8"}, {"keepalives_idle", "30"},      {"keepalives_interval", "10"},
+        {"client_encoding", "UTF8"}, {"keepalives_idle", "30"},     {"keepalives_interval", "10"},
         {"keepalives_count", "3"},   {"tcp_user_timeout", "60000"},
     };
 
@@ -117,26 +115,23 @@ private:
     /// bad value, before it looks for a host.
     void complete(const char* spoiled) {
         static constexpr const char* bad = "none of coraii's";
-        auto names = keywords();
-        auto settings = values();
-        names.insert(names.end() - 1, spoiled);
-        settings.insert(settings.end() - 1, bad);
-        const std::unique_ptr<PGconn, void (*)(PGconn*)> probe{PQconnectStartParams(names.data(), settings.data(), 0),
-                                                               PQfinish};
+        const settings s = all(spoiled, bad);
+        const std::unique_ptr<PGconn, void (*)(PGconn*)> probe{
+            PQconnectStartParams(s.keywords.data(), s.values.data(), 0), PQfinish};
         const std::string_view complaint = PQerrorMessage(probe.get());
         if (complaint.find(bad) == complaint.npos) {
             throw pg_bad_conninfo{std::string{complaint}};
         }
-        const options all{PQconninfo(probe.get()), PQconninfoFree};
-        if (!all) {
+        const options told{PQconninfo(probe.get()), PQconninfoFree};
+        if (!told) {
             throw std::bad_alloc{};
         }
-        for (PQconninfoOption* o = all.get(); o->keyword != nullptr; ++o) {
+        for (PQconninfoOption* o = told.get(); o->keyword != nullptr; ++o) {
             if (o->val != nullptr && std::string_view{o->val} == bad) {
                 *o->val = '\0';
             }
         }
-        take(*all);
+        take(*told);
     }
 
     std::string value(const char* keyword) const {
@@ -177,13 +172,11 @@ private:
             std::shuffle(targets_.begin(), targets_.end(), std::minstd_rand{std::random_device{}()});
         }
         if (value("target_session_attrs") == "prefer-standby") {
-            const std::vector<target> any = targets_;
-            for (target& t : targets_) {
-                t.attributes = "standby";
+            const std::vector<target> hosts_once = targets_;
+            targets_.insert(targets_.end(), hosts_once.begin(), hosts_once.end());
+            for (std::size_t i = 0; i < targets_.size(); ++i) {
+                targets_[i].attributes = i < hosts_once.size() ? "standby" : "any";
             }
-            targets_.insert(targets_.end(), any.begin(), any.end());
-            std::for_each(targets_.end() - static_cast<std::ptrdiff_t>(any.size()), targets_.end(),
-                          [](target& t) { t.attributes = "any"; });
         }
     }
 

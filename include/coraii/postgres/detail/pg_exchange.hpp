@@ -79,7 +79,8 @@ struct pg_refusal {
 /// True if the connection to one host is open.
 inline asio::awaitable<bool> try_pg_host(own_frame, pg_link& link, const pg_conninfo& info, pg_refusal& why) {
     try {
-        link.start(info.keywords().data(), info.values().data());
+        const pg_conninfo::settings all = info.all();
+        link.start(all.keywords.data(), all.values.data());
         auto next = PQstatus(link.handle()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
         while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
             using wait_for = asio::posix::stream_descriptor;
@@ -218,8 +219,7 @@ public:
         }
         if (is_copy(result.get())) {
             link_.kill();
-            throw sql_error{sql_errc::statement_failed,
-                            {.message = "COPY is not supported", .statement = statement_}};
+            throw sql_error{sql_errc::statement_failed, {.message = "COPY is not supported", .statement = statement_}};
         }
         if (!error_) {
             error_ = std::move(result);

@@ -53,22 +53,7 @@ public:
         link_->limit_statements(static_cast<std::size_t>(std::count(text.begin(), text.end(), ';')) + 1);
         link_->check_sent(PQsendQuery(link_->handle(), text.c_str()));
         pg_answer answer{*link_, text};
-        for (;;) {
-            if (!link_->has_result()) {
-                co_await wait_for_pg_result(own_frame{}, *link_);
-            }
-            pg_result result = link_->take_result();
-            if (!result) {
-                break;
-            }
-            if (answer.good(result)) {
-                see_tag(result.get());
-                if (out != nullptr) {
-                    const bool first_rows = !out->rows && PQresultStatus(result.get()) == PGRES_TUPLES_OK;
-                    (first_rows ? out->rows : out->last) = std::move(result);
-                }
-            }
-        }
+        co_await read_all(own_frame{}, answer, out);
         answer.end();
     }
 
@@ -187,6 +172,25 @@ private:
         }
     }
 
+    asio::awaitable<void> read_all(own_frame, pg_answer& answer, pg_outcome* out) {
+        for (;;) {
+            if (!link_->has_result()) {
+                co_await wait_for_pg_result(own_frame{}, *link_);
+            }
+            pg_result result = link_->take_result();
+            if (!result) {
+                co_return;
+            }
+            if (answer.good(result)) {
+                see_tag(result.get());
+                if (out != nullptr) {
+                    const bool first_rows = !out->rows && PQresultStatus(result.get()) == PGRES_TUPLES_OK;
+                    (first_rows ? out->rows : out->last) = std::move(result);
+                }
+            }
+        }
+    }
+
     /// In a failed transaction, nothing can be.
     bool may_prepare() const noexcept {
         return !seen_.empty() && PQtransactionStatus(link_->handle()) != PQTRANS_INERROR;
@@ -226,7 +230,8 @@ private:
     asio::awaitable<void> ask(own_frame) {
         extra_ = missing_ = true;
         pg_outcome found;
-        co_await run_script(own_frame{}, "SELECT name FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql", &found);
+        co_await run_script(own_frame{}, "SELECT name FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql",
+                            &found);
         std::set<std::string, std::less<>> there;
         for (int row = 0; row < PQntuples(found.rows.get()); ++row) {
             there.insert(PQgetvalue(found.rows.get(), row, 0));
@@ -271,16 +276,7 @@ private:
         link_->limit_statements(1);
         link_->check_sent(PQsendPrepare(link_->handle(), name.c_str(), text.c_str(), 0, nullptr));
         pg_answer answer{*link_, text};
-        for (;;) {
-            if (!link_->has_result()) {
-                co_await wait_for_pg_result(own_frame{}, *link_);
-            }
-            pg_result result = link_->take_result();
-            if (!result) {
-                break;
-            }
-            (void)answer.good(result);
-        }
+        co_await read_all(own_frame{}, answer, nullptr);
         if (answer.error() == nullptr) {
             prepared_.add(text, name);
         }
@@ -292,10 +288,10 @@ private:
     void send(const std::string& text, const std::string& name, const pg_parameters& v, bool row_by_row) {
         PGconn* const pg = link_->handle();
         link_->limit_statements(1);
-        link_->check_sent(name.empty() ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(),
-                                                           v.lengths(), v.formats(), 0)
-                                       : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(),
-                                                             v.formats(), 0));
+        link_->check_sent(
+            name.empty()
+                ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(), v.lengths(), v.formats(), 0)
+                : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(), v.formats(), 0));
         if (row_by_row) {
             PQsetSingleRowMode(pg);
         }
