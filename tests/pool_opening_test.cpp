@@ -268,3 +268,67 @@ TEST_CASE("resize: what is too much is cleaned when it is idle, and what is miss
         CHECK(pool.stats().size == 2);
     });
 }
+
+TEST_CASE("An opening whose error is not to be retried: whoever waits has it at once, and is told no more", "[pool]") {
+    server s;
+    s.open_time = 1ms;
+    s.fail = 2;
+    run([&]() -> awaitable<void> {
+        const auto executor = co_await asio::this_coro::executor;
+        int asked = 0;
+        coraii::pool_hooks<connection> hooks;
+        hooks.retry_opening = [&](std::exception_ptr error) {
+            CHECK(error);
+            return ++asked == 1;
+        };
+        coraii::pool<connection> pool{executor, connects(s), {.max_size = 1, .open_backoff = 10ms}, hooks};
+        const beside first{executor, [&] { return use(pool, 0ms); }};
+        const beside second{executor, [&] { return use(pool, 0ms); }};
+        co_await delay(1s);
+        CHECK(asked == 2);  // the first opening was repeated
+        CHECK(first.what() == "no answer from the server");
+        CHECK(second.what() == "no answer from the server");
+        CHECK(pool.stats().waiting == 0);
+        CHECK(pool.stats().open_failures == 2);
+        co_await use(pool, 0ms);  // the next one tries anew
+        co_await pool.close();
+    });
+}
+
+TEST_CASE("A retry_opening hook that throws says yes", "[pool]") {
+    server s;
+    s.fail = 2;
+    run([&]() -> awaitable<void> {
+        const auto executor = co_await asio::this_coro::executor;
+        coraii::pool_hooks<connection> hooks;
+        hooks.retry_opening = [](std::exception_ptr) -> bool { throw 7; };
+        coraii::pool<connection> pool{executor, connects(s), {.max_size = 1}, hooks};
+        co_await use(pool, 0ms);
+        CHECK(pool.stats().open_failures == 2);
+        co_await pool.close();
+    });
+}
+
+TEST_CASE("A resource that is being reset is waited for, instead of opening another", "[pool]") {
+    server s;
+    run([&]() -> awaitable<void> {
+        const auto executor = co_await asio::this_coro::executor;
+        coraii::pool_hooks<connection> hooks;
+        bool good = true;
+        hooks.reset = [&](connection&, coraii::exit_status) -> awaitable<bool> {
+            co_await delay(20ms);
+            co_return good;
+        };
+        coraii::pool<connection> pool{executor, connects(s), {.max_size = 5}, hooks};
+        auto lease = co_await pool.acquire();
+        lease.reset();
+        lease = co_await pool.acquire();
+        CHECK(lease->id == 1);
+        good = false;
+        lease.reset();
+        lease = co_await pool.acquire();  // it was no good: now another is opened
+        CHECK(lease->id == 2);
+        lease.reset();
+        co_await pool.close();
+    });
+}
