@@ -27,6 +27,7 @@ namespace coraii::detail {
 
 class pg_link;
 class pg_statements;
+struct pg_access;
 struct pg_connections;
 
 }  // namespace coraii::detail
@@ -36,8 +37,9 @@ namespace coraii::postgres {
 /// A connection to a PostgreSQL server. Models `sql_connection`.
 ///
 /// Nothing blocks the event loop. Parameters go as text, which the server takes for whatever type it needs, or bytes.
-/// Results come as numbers, text and bytes (`bytea`); other types are text. COPY is not supported. Notifications are
-/// thrown away. A statement is prepared when it is used for the second time. One that turns out to be outdated is run once
+/// Results come as numbers, text and bytes (`bytea`); other types are text. COPY: see
+/// postgres/copy.hpp; as a statement it is refused. Notifications are thrown away, except in a `listen` scope
+/// (postgres/listen.hpp). A statement is prepared when it is used for the second time. One that turns out to be outdated is run once
 /// more, unprepared, if it has done nothing, and no transaction is open; else `sql_errc::statement_outdated`.
 ///
 /// A silent peer is found by TCP: keepalives and `tcp_user_timeout` are set, unless the connection string does that. A
@@ -93,6 +95,7 @@ public:
     CORAII_DECL int process_id() const noexcept;
 
 private:
+    friend struct coraii::detail::pg_access;
     friend struct coraii::detail::pg_connections;
 
     CORAII_DECL connection(scope_handle scope, std::shared_ptr<coraii::detail::pg_link> link,

@@ -11,5 +11,7 @@
 #endif
 
 #include "coraii/impl/postgres.ipp"
+#include "coraii/postgres/impl/copy.ipp"
+#include "coraii/postgres/impl/listen.ipp"
 
 #endif

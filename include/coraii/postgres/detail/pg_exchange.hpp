@@ -167,6 +167,30 @@ inline bool is_copy(const PGresult* result) noexcept {
     return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
+/// Gives a COPY up: the server is told, or its rest is thrown away.
+inline asio::awaitable<void> leave_copy_pg(own_frame, pg_link& link, const PGresult* copy) {
+    if (PQresultStatus(copy) == PGRES_COPY_IN) {
+        if (PQputCopyEnd(link.handle(), "given up") == -1) {
+            link.throw_lost();
+        }
+        co_await flush_pg(own_frame{}, link);
+    } else if (PQresultStatus(copy) == PGRES_COPY_OUT) {
+        for (int size = 0; size >= 0;) {
+            char* data = nullptr;
+            size = PQgetCopyData(link.handle(), &data, 1);
+            PQfreemem(data);
+            if (size == 0) {
+                co_await link.wait(own_frame{}, asio::posix::stream_descriptor::wait_read);
+                if (!link.consume()) {
+                    link.throw_lost();
+                }
+            }
+        }
+    } else {
+        link.throw_lost();
+    }
+}
+
 /// After an interruption: the server is told to stop, and what it still sends is thrown away. Or else the connection is.
 inline asio::awaitable<void> recover_pg(own_frame, pg_link& link) {
     try {
@@ -187,7 +211,7 @@ inline asio::awaitable<void> recover_pg(own_frame, pg_link& link) {
                 break;
             }
             if (is_copy(result.get())) {
-                link.throw_lost();
+                co_await leave_copy_pg(own_frame{}, link, result.get());
             }
             link.keep_late_answer(std::move(result));
         }
@@ -219,7 +243,8 @@ public:
         }
         if (is_copy(result.get())) {
             link_.kill();
-            throw sql_error{sql_errc::statement_failed, {.message = "COPY is not supported", .statement = statement_}};
+            throw sql_error{sql_errc::statement_failed,
+                            {.message = "COPY is for copy_in and copy_out", .statement = statement_}};
         }
         if (!error_) {
             error_ = std::move(result);

@@ -7,6 +7,7 @@
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/workers/worker_pool.hpp"
 #include "coraii/postgres/detail/pg_error.hpp"
+#include "coraii/postgres/detail/pg_listener.hpp"
 #include "coraii/postgres/options.hpp"
 #include "coraii/session/error.hpp"
 #include "coraii/session/options.hpp"
@@ -23,6 +24,7 @@
 
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <fcntl.h>
@@ -31,6 +33,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace coraii::detail {
 
@@ -248,6 +251,13 @@ public:
         return good;
     }
 
+    /// Notifications that nobody hears are thrown away.
+    void add_listener(pg_listener& listener) { listeners_.push_back(&listener); }
+    bool hears(const std::string& channel) const noexcept {
+        return std::any_of(listeners_.begin(), listeners_.end(), [&](auto* l) { return l->channel() == channel; });
+    }
+    void drop_listener(pg_listener& listener) noexcept { std::erase(listeners_, &listener); }
+
     /// For `offload_call`: what is waited for beside the socket.
     std::weak_ptr<external_wait>* outside() noexcept { return &outside_; }
 
@@ -295,6 +305,9 @@ private:
     // libpq keeps them until somebody asks.
     void drop_notifications() noexcept {
         while (PGnotify* const heard = PQnotifies(handle_)) {
+            for (pg_listener* const listener : listeners_) {
+                listener->hear(*heard);
+            }
             PQfreemem(heard);
         }
     }
@@ -365,6 +378,7 @@ private:
     asio::steady_timer watchdog_;
     std::weak_ptr<external_wait> outside_;
     pg_result late_answer_;
+    std::vector<pg_listener*> listeners_;
     clock::time_point deadline_ = (clock::time_point::max)();
     clock::time_point watched_until_{};
     std::chrono::milliseconds timeout_{0};

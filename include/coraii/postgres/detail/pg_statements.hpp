@@ -44,6 +44,9 @@ public:
           seen_(link_->options().statement_cache),
           reset_script_{std::string{reset_all} + link_->options().on_open.value_or("")} {}
 
+    /// Something is sent that does not go through here.
+    void mark_used() noexcept { used_ = true; }
+
     /// Any number of statements, without parameters. `out` lives longer than the exchange if it is to be looked at after an
     /// interruption.
     asio::awaitable<void> run_script(own_frame, std::string text, pg_outcome* out = nullptr) {
