@@ -76,7 +76,7 @@ public:
     void fail() noexcept { good_ = false; }
 
 private:
-    bool take(char c) noexcept;
+    CORAII_DECL bool take(char c) noexcept;
 
     std::string_view rest_;
     int depth_ = 0;

@@ -16,7 +16,9 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <chrono>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -33,7 +35,7 @@ public:
     sqlite_database(worker_executor workers, const sqlite::options& options)
         : sqlite_handle{std::move(workers)},
           options_{options},
-          traces_{static_cast<int>(options.busy_timeout.count())},
+          traces_{static_cast<int>((std::min<std::int64_t>)(options.busy_timeout.count(), INT_MAX))},
           statements_{options.statement_cache} {}
     ~sqlite_database() { close({}); }
 
@@ -292,7 +294,7 @@ private:
 
     // Where others are about to do the same, SQLite asks no busy handler.
     void use_wal() {
-        for (const auto end = clock::now() + options_.busy_timeout;;) {
+        for (const auto end = clock::now() + std::chrono::milliseconds{traces_.lock_wait()};;) {
             try {
                 return run_script("PRAGMA journal_mode = wal");
             } catch (const sql_error& e) {
