@@ -16,6 +16,8 @@
 ///
 ///     co_await session.execute("select * from t where id in (select value from json_each($1))", coraii::json_array(ids));
 ///
+/// g++ 12 cannot compile a `std::vector{1, 2}` inside of a `co_await`; give it a name first.
+///
 /// Errors: of `as`, `sql_errc::bad_conversion` if the text is no array, an element cannot be had as that type, or is NULL
 ///   where that has no NULL. A vector of bytes is bytes, and no array. The bounds of an array that does not begin at 1
 ///   are not kept.
