@@ -104,20 +104,20 @@ coraii::testing::sweep_report swept() {
     return report;
 }
 
-awaitable<void> pooled() {
-    const auto executor = co_await asio::this_coro::executor;
+coraii::task<> pooled(std::string name) {
     // [pool]
-    coraii::pool<connection> pool{executor, [] { return connect("db"); }, {.max_size = 16}};
+    auto databases = coraii::open_pool([name] { return connect(name); }, {.max_size = 16});
+    coraii::pool<connection>& pool = co_await coraii::enter(std::move(databases));  // is closed, and waited for, at the end
 
     co_await coraii::with(pool.acquire(), [](connection& db) -> awaitable<void> { co_await db.count(); });
 
     auto lease = co_await pool.acquire(200ms);  // a guard: dropping it gives the connection back
     lease->rows += 1;
     pool.discard(lease);                        // or, if it is broken, closes it
-    lease.reset();
-
-    co_await pool.close();
     // [end]
+    CHECK(pool.stats().discarded == 0);
+    lease.reset();
+    co_await pool.close();
     CHECK(pool.stats().discarded == 1);
     CHECK(pool.stats().size == 0);
 }
@@ -226,7 +226,7 @@ std::vector<std::string> snippet(const std::vector<std::string>& lines, const st
 }  // namespace
 
 TEST_CASE("README: the pool's snippet runs", "[readme]") {
-    coraii::testing::run(pooled);
+    coraii::testing::run(pooled("db"));
 }
 
 TEST_CASE("README: the snippets run", "[readme]") {

@@ -4,9 +4,12 @@
 //     sql_bench [CONNINFO]
 //
 // SQLite: the C API, called on a thread of its own. PostgreSQL (with CONNINFO): a loop of PQsendQueryPrepared, poll(2) and
-// PQgetResult over as many connections.
-// Prints throughputs and their ratio, the best of several rounds that take turns. Target: at least 0.9.
+// PQgetResult over as many connections; and `pgbench`, where it is installed, in two shapes: `-M prepared` beside sessions of
+// 100 selects, resets included; and select and reset script in turn beside sessions of one select.
+// Prints throughputs and their ratio, the best of several rounds that take turns. Targets: 0.95 for SQLite; beside pgbench 0.75
+// with one connection, 0.9 with eight.
 #include "coraii/postgres.hpp"
+#include "coraii/postgres/detail/pg_statements.hpp"
 #include "coraii/session.hpp"
 #include "coraii/sqlite.hpp"
 
@@ -30,6 +33,7 @@
 #include <functional>
 #include <poll.h>
 #include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -70,10 +74,11 @@ awaitable<void> one_session(Pool& pool, int count) {
         }
     });
 }
+/// `count` selects, `each` in a session.
 template <class Pool>
-awaitable<void> many_sessions(Pool& pool, int count) {
-    for (int i = 0; i < count; ++i) {
-        co_await coraii::with(coraii::open_session(pool), [i](auto& session) { return select(session, i % 1000 + 1); });
+awaitable<void> sessions_of(int each, Pool& pool, int count) {
+    for (int i = 0; i < count; i += each) {
+        co_await one_session(pool, std::min(each, count - i));
     }
 }
 
@@ -115,24 +120,36 @@ void share(asio::io_context& context, int users, int count, Work work) {
     run(context, std::move(all));
 }
 
-template <class Pool>
-void compare(const char* name, asio::io_context& context, Pool& pool, int users, int count,
-             const std::function<void()>& by_hand) {
-    double hand = 0;
-    double one = 0;
-    double many = 0;
-    share(context, users, 100 * users, [&](int n) { return one_session(pool, n); });
+/// Selects a second in several shapes: `first` is what the others are compared with.
+struct shape {
+    std::string name;
+    std::function<double()> measure;
+    const char* beside;  // the name of what it is compared with; null: none
+    double best = 0;
+};
+
+void compare(const std::string& title, std::vector<shape> shapes) {
     for (int i = 0; i < rounds; ++i) {
-        hand = std::max(hand, per_second(count, by_hand));
-        one = std::max(
-            one, per_second(count, [&] { share(context, users, count, [&](int n) { return one_session(pool, n); }); }));
-        many = std::max(many, per_second(count, [&] {
-                            share(context, users, count, [&](int n) { return many_sessions(pool, n); });
-                        }));
+        for (shape& s : shapes) {
+            s.best = std::max(s.best, s.measure());
+        }
     }
-    std::printf(
-        "%-10s %d user%s  by hand %8.0f/s   one session %8.0f/s  ratio %.2f   a session each %8.0f/s  ratio %.2f\n",
-        name, users, users == 1 ? " " : "s", hand, one, one / hand, many, many / hand);
+    std::printf("%s\n", title.c_str());
+    for (const shape& s : shapes) {
+        std::printf("  %-28s %9.0f/s", s.name.c_str(), s.best);
+        const auto other = std::ranges::find_if(shapes, [&](const shape& o) { return s.beside == o.name; });
+        if (other != shapes.end() && other->best > 0) {
+            std::printf("  %.2f of %s", s.best / other->best, s.beside);
+        }
+        std::printf("\n");
+    }
+}
+
+template <class Pool>
+std::function<double()> measured(asio::io_context& context, Pool& pool, int users, int count, int each) {
+    return [&context, &pool, users, count, each] {
+        return per_second(count, [&] { share(context, users, count, [&](int n) { return sessions_of(each, pool, n); }); });
+    };
 }
 
 // ---- SQLite by hand
@@ -168,8 +185,11 @@ void bench_sqlite() {
         sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
         check(sqlite3_prepare_v2(db, statement, -1, &select, nullptr) == SQLITE_OK);
         constexpr int count = 20'000;
-        compare("SQLite", context, pool, 1, count,
-                [&] { run(context, sqlite_by_hand(context, worker, select, count)); });
+        const auto by_hand = [&] { run(context, sqlite_by_hand(context, worker, select, count)); };
+        compare("SQLite", {{"by hand", [&] { return per_second(count, by_hand); }, nullptr},
+                           {"one session", measured(context, pool, 1, count, count), "by hand"},
+                           {"sessions of 100", measured(context, pool, 1, count, 100), "by hand"},
+                           {"sessions of one", measured(context, pool, 1, count, 1), "by hand"}});
         sqlite3_finalize(select);
         sqlite3_close(db);
         run(context, pool.close());
@@ -212,6 +232,46 @@ void postgres_by_hand(const std::vector<PGconn*>& connections, int count) {
     }
 }
 
+/// pgbench, running a script of its language; 0 if there is none.
+class pgbench {
+public:
+    pgbench(std::string conninfo, int users, const char* protocol, const std::string& script) : script_{::tmpfile()} {
+        std::fputs(script.c_str(), script_);
+        std::fflush(script_);
+        command_ = "PATH=$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':') pgbench -n -c " + std::to_string(users) +
+                   " -M " + protocol + " -T 1 -f /proc/" + std::to_string(::getpid()) + "/fd/" +
+                   std::to_string(::fileno(script_)) + " '" + std::move(conninfo) + "' 2>/dev/null";
+    }
+    pgbench(const pgbench&) = delete;
+    pgbench& operator=(const pgbench&) = delete;
+    ~pgbench() { std::fclose(script_); }
+
+    double operator()() const {
+        std::FILE* const out = ::popen(command_.c_str(), "r");
+        double per_second = 0;
+        char line[200];
+        while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr) {
+            (void)std::sscanf(line, "tps = %lf", &per_second);
+        }
+        if (out != nullptr) {
+            ::pclose(out);
+        }
+        return per_second;
+    }
+
+private:
+    std::FILE* script_;
+    std::string command_;
+};
+
+/// The reset's statements in one message, as a session sends them.
+std::string in_one_message(std::string script) {
+    for (std::size_t i = 0; (i = script.find(';', i)) != script.npos && i + 1 < script.size(); i += 2) {
+        script.replace(i, 1, "\\;");
+    }
+    return script;
+}
+
 void bench_postgres(const std::string& conninfo, int users) {
     std::vector<PGconn*> connections;
     for (int i = 0; i < users; ++i) {
@@ -232,7 +292,17 @@ void bench_postgres(const std::string& conninfo, int users) {
     coraii::pool<coraii::postgres::connection> pool{context.get_executor(),
                                                     [&conninfo] { return coraii::postgres::connect(conninfo); },
                                                     {.max_size = static_cast<std::size_t>(users)}};
-    compare("PostgreSQL", context, pool, users, count, [&] { postgres_by_hand(connections, count); });
+    const std::string select = "\\set id random(1, 1000)\nselect id, name from item where id = :id;\n";
+    const pgbench prepared{conninfo, users, "prepared", select};
+    const pgbench with_reset{conninfo, users, "simple", select + in_one_message(std::string{coraii::detail::pg_statements::reset_all}) + "\n"};
+    share(context, users, 100 * users, [&](int n) { return one_session(pool, n); });
+    compare("PostgreSQL, connections: " + std::to_string(users),
+            {{"pgbench", [&] { return prepared(); }, nullptr},
+             {"pgbench, with resets", [&] { return with_reset(); }, nullptr},
+             {"libpq by hand", [&] { return per_second(count, [&] { postgres_by_hand(connections, count); }); }, "pgbench"},
+             {"one session", measured(context, pool, users, count, count), "pgbench"},
+             {"sessions of 100", measured(context, pool, users, count, 100), "pgbench"},
+             {"sessions of one", measured(context, pool, users, count, 1), "pgbench, with resets"}});
     for (PGconn* pg : connections) {
         PQfinish(pg);
     }

@@ -38,6 +38,12 @@ struct pg_outcome {
 /// `extra_`): then the server is asked before it matters. All is called in an exchange.
 class pg_statements {
 public:
+    static constexpr std::string_view reset_all =
+        "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;UNLISTEN *;DISCARD TEMP;DISCARD SEQUENCES;"
+        "SELECT pg_catalog.pg_advisory_unlock_all(),pg_catalog.count(*)FILTER(WHERE NOT from_sql),"
+        "pg_catalog.string_agg(pg_catalog.format('DEALLOCATE %I',name),';')FILTER(WHERE from_sql)"
+        "FROM pg_catalog.pg_prepared_statements;";
+
     explicit pg_statements(pg_ptr link)
         : link_{std::move(link)},
           prepared_{link_->options().statement_cache},
@@ -163,12 +169,6 @@ public:
 private:
     // RESET ALL leaves the role. Names are looked up in pg_catalog, whatever else there is. Prepared by name, with PREPARE:
     // from_sql.
-    static constexpr std::string_view reset_all =
-        "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;UNLISTEN *;DISCARD TEMP;DISCARD SEQUENCES;"
-        "SELECT pg_catalog.pg_advisory_unlock_all(),pg_catalog.count(*)FILTER(WHERE NOT from_sql),"
-        "pg_catalog.string_agg(pg_catalog.format('DEALLOCATE %I',name),';')FILTER(WHERE from_sql)"
-        "FROM pg_catalog.pg_prepared_statements;";
-
     static void check_text(const std::string& text) {
         if (text.find('\0') != text.npos) {
             throw sql_error{sql_errc::bad_statement, {.message = {}, .statement = text}};
