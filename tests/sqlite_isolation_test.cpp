@@ -240,3 +240,35 @@ TEST_CASE("on_open that fails, or leaves a transaction open: the connection cann
         }
     }());
 }
+
+TEST_CASE("An exclusive lock that a session has set is given up", "[sqlite][isolation]") {
+    const scratch dir;
+    const std::string path = dir / "test.db";
+    in_turn(
+        path, {},
+        {[](session& s) -> awaitable<void> {
+             co_await s.execute_script("create table t(i); pragma locking_mode = exclusive; insert into t values (1)");
+         },
+         [path](session&) -> awaitable<void> {
+             const auto other = co_await error_of([&] {
+                 return coraii::with(coraii::sqlite::connect(path, {.busy_timeout = 20ms}),
+                                     [](connection& c) { return c.execute_script("insert into t values (2)"); });
+             });
+             CHECK(!other);
+         }});
+}
+
+TEST_CASE("A pool whose connections cannot be opened says so at once", "[sqlite]") {
+    const scratch dir;
+    const std::string path = dir / "nowhere.db";
+    asio::io_context context;
+    coraii::pool pool{context, [&] { return coraii::sqlite::connect(path, {.must_exist = true}); }};
+    const auto all = [&]() -> awaitable<void> {
+        const auto code = co_await error_of(
+            [&] { return coraii::with(coraii::open_session(pool), [](session&) -> awaitable<void> { co_return; }); });
+        CHECK(code == sql_errc::connection_failed);
+        CHECK(pool.stats().open_failures == 1);
+        co_await pool.close();
+    };
+    test::run(all(), context);
+}
