@@ -124,20 +124,6 @@ public:
         co_return co_await end(own_frame{}, nullptr);
     }
 
-    /// Nothing is to be stored.
-    asio::awaitable<void> fail(own_frame) {
-        if (std::exchange(open_, false)) {
-            link_->begin_recovery();
-            try {
-                if (PQputCopyEnd(link_->handle(), "given up") != 1) {
-                    link_->throw_lost();
-                }
-                co_await end(own_frame{}, nullptr);
-            } catch (const sql_error&) {  // that is what was asked for
-            }
-        }
-    }
-
     asio::awaitable<std::optional<std::string>> read(own_frame) {
         while (open_) {
             char* data = nullptr;
@@ -233,9 +219,7 @@ struct pg_copies {
             }
             if constexpr (std::is_same_v<Resource, postgres::copy_writer>) {
                 try {
-                    if (!why.ok()) {
-                        co_await copy.fail(own_frame{});
-                    } else if (copy.open()) {
+                    if (why.ok() && copy.open()) {
                         co_await copy.finish(own_frame{});
                     }
                 } catch (...) { error = std::current_exception(); }
