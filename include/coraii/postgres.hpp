@@ -75,7 +75,7 @@ public:
     CORAII_DECL asio::awaitable<void> apply(session_options options);
     /// Takes back what SET and the like have set, the role, LISTEN, cursors, temporary tables, advisory locks, `lastval`, and
     /// what PREPARE has prepared; then runs `options::on_open`. One round trip, or none if nothing was sent since the last
-    /// reset, and another one after a PREPARE. It cannot take back: a library that was loaded, temporary replication
+    /// reset, and two more after a PREPARE. It cannot take back: a library that was loaded, temporary replication
     /// slots, `setseed`, and what extensions and procedural languages keep in the server's process.
     CORAII_DECL asio::awaitable<void> reset();
     CORAII_DECL asio::awaitable<void> ping();

@@ -30,7 +30,7 @@ struct options {
     std::size_t statement_cache = 256;
     /// Called on the connection's executor. What it throws is ignored. Empty: notices are.
     std::function<void(const notice&)> on_notice{};
-    /// A script for a new connection, run again after each reset: SET, LISTEN, and what else is to be there always.
+    /// A script for a new connection, run again after each reset: SET, LISTEN, temporary tables; not PREPARE.
     /// (Optional, since g++ 12 copies a temporary in a co_await expression bit by bit, which an empty std::string does not
     /// stand. Nor does it stand options with a script or a function there: give them a name first.)
     std::optional<std::string> on_open{};

@@ -19,7 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <set>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,11 +38,12 @@ struct pg_outcome {
 /// `extra_`): then the server is asked before it matters. All is called in an exchange.
 class pg_statements {
 public:
+    // RESET ALL leaves the role. Names are looked up in pg_catalog, whatever else there is. Prepared by name, with PREPARE:
+    // from_sql.
     static constexpr std::string_view reset_all =
         "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;UNLISTEN *;DISCARD TEMP;DISCARD SEQUENCES;"
         "SELECT pg_catalog.pg_advisory_unlock_all(),pg_catalog.count(*)FILTER(WHERE NOT from_sql),"
-        "pg_catalog.string_agg(pg_catalog.format('DEALLOCATE %I',name),';')FILTER(WHERE from_sql)"
-        "FROM pg_catalog.pg_prepared_statements;";
+        "pg_catalog.count(*)FILTER(WHERE from_sql)FROM pg_catalog.pg_prepared_statement();";
 
     explicit pg_statements(pg_ptr link)
         : link_{std::move(link)},
@@ -146,13 +147,11 @@ public:
         pg_outcome found;
         std::string text = reset_script_;
         co_await run_script(own_frame{}, std::move(text), &found);
-        const bool same = parsed<std::size_t>(PQgetvalue(found.rows.get(), 0, 1)) == prepared_.size();
-        std::string others = PQgetvalue(found.rows.get(), 0, 2);
-        if (!others.empty()) {
-            co_await run_script(own_frame{}, std::move(others));
-        }
-        if (!same || extra_) {
-            co_await ask(own_frame{});
+        const auto count = [&found](int column) {
+            return parsed<std::size_t>(PQgetvalue(found.rows.get(), 0, column)).value_or(0);
+        };
+        if (extra_ || count(1) != prepared_.size() || count(2) != 0) {
+            co_await ask(own_frame{}, true);
         }
         settle();
         used_ = false;
@@ -167,8 +166,6 @@ public:
     }
 
 private:
-    // RESET ALL leaves the role. Names are looked up in pg_catalog, whatever else there is. Prepared by name, with PREPARE:
-    // from_sql.
     static void check_text(const std::string& text) {
         if (text.find('\0') != text.npos) {
             throw sql_error{sql_errc::bad_statement, {.message = {}, .statement = text}};
@@ -229,20 +226,22 @@ private:
         link_->set_interrupted(false);
     }
 
-    /// What is there that we do not know, or the other way round?
-    asio::awaitable<void> ask(own_frame) {
+    /// What is there that we do not know, or the other way round? `all`: what PREPARE has prepared is dropped, too.
+    asio::awaitable<void> ask(own_frame, bool all = false) {
         extra_ = missing_ = true;
         pg_outcome found;
-        co_await run_script(own_frame{}, "SELECT name FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql",
-                            &found);
-        std::set<std::string, std::less<>> there;
+        std::string text =
+            "SELECT name,pg_catalog.format('DEALLOCATE %I;',name)FROM pg_catalog.pg_prepared_statement()";
+        text += all ? "" : " WHERE NOT from_sql";
+        co_await run_script(own_frame{}, std::move(text), &found);
+        std::map<std::string, std::string, std::less<>> there;
         for (int row = 0; row < PQntuples(found.rows.get()); ++row) {
-            there.insert(PQgetvalue(found.rows.get(), row, 0));
+            there.emplace(PQgetvalue(found.rows.get(), row, 0), PQgetvalue(found.rows.get(), row, 1));
         }
         prepared_.drop_if([&there](const std::string& name) { return there.erase(name) == 0; });
         std::string drop;
-        for (const std::string& name : there) {
-            drop += "DEALLOCATE " + name + ';';
+        for (const auto& [name, deallocate] : there) {
+            drop += deallocate;
         }
         if (!drop.empty()) {
             co_await run_script(own_frame{}, std::move(drop));
