@@ -135,11 +135,17 @@ TEST_CASE("Promise 6: cut off while idle in the pool: the next session does not 
     setting s{between.conninfo(), 30s};
     s.run([](setting& set, proxy& cut) -> awaitable<void> {
         co_await recovers(set.pool);
+        while (set.pool.stats().idle == 0) {
+            co_await pause(1ms);
+        }
         cut.fail_now(fault::close);
         co_await pause(50ms);
         const auto code = co_await insert_row(set.pool, 1, {});
         CHECK(!code);
         CHECK(rows(1) == 1);
+        while (set.pool.stats().idle == 0) {  // it is being reset
+            co_await pause(1ms);
+        }
         cut.fail_now(fault::stall);  // cannot be known before it is used
         const auto stalled = co_await insert_row(set.pool, 2);
         CHECK((stalled == sql_errc::connection_lost || stalled == sql_errc::timeout));
