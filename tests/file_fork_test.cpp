@@ -72,6 +72,9 @@ struct held_files {
 }  // namespace
 
 TEST_CASE("fork: a child that only ends leaves the locks and files of the parent alone", "[file][fork]") {
+    if (!can_fork) {
+        SKIP("a child could start no threads");
+    }
     const bool told = GENERATE(false, true);
     CAPTURE(told);
     const scratch dir;
@@ -121,6 +124,9 @@ TEST_CASE("fork: a child that only ends leaves the locks and files of the parent
 }
 
 TEST_CASE("fork: a child that is told goes on; what blocks for ever in the parent is cancelled in it", "[file][fork]") {
+    if (!can_fork) {
+        SKIP("a child could start no threads");
+    }
     const scratch dir;
     spit(dir / "f", "text");
     REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
@@ -173,6 +179,9 @@ TEST_CASE("fork: a child that is told goes on; what blocks for ever in the paren
 }
 
 TEST_CASE("fork: what is under way and queued goes on in the parent, and what was queued in the child, too", "[file][fork]") {
+    if (!can_fork) {
+        SKIP("a child could start no threads");
+    }
     const scratch dir;
     asio::io_context context;
     int written = 0;
@@ -207,6 +216,9 @@ TEST_CASE("fork: what is under way and queued goes on in the parent, and what wa
 }
 
 TEST_CASE("fork: a child that ends a use well is told that nothing was replaced", "[file][fork][atomic]") {
+    if (!can_fork) {
+        SKIP("a child could start no threads");
+    }
     const scratch dir;
     spit(dir / "f", "old");
     asio::io_context context;

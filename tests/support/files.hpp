@@ -117,6 +117,15 @@ inline std::string slurp(const fs::path& path) {
     return {std::istreambuf_iterator<char>{in}, {}};
 }
 
+/// ThreadSanitizer ends a child of a process of several threads that starts one.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool can_fork = false;
+#elif defined(__has_feature)
+inline constexpr bool can_fork = !__has_feature(thread_sanitizer);
+#else
+inline constexpr bool can_fork = true;
+#endif
+
 /// The descriptors of this process.
 inline std::size_t open_descriptors() {
     const fs::directory_iterator all{"/proc/self/fd"};

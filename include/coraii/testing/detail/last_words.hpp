@@ -36,14 +36,13 @@ public:
             terminate_before_ = std::set_terminate(on_terminate);
 #if defined(CORAII_TESTING_DEATH_CALLBACK)
             __sanitizer_set_death_callback(speak);
-#else
+#endif
             struct sigaction ours{};
-            ours.sa_handler = on_signal;
-            ours.sa_flags = SA_ONSTACK | SA_NODEFER;
+            ours.sa_sigaction = on_signal;
+            ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
             for (std::size_t i = 0; i < signals.size(); ++i) {
                 ::sigaction(signals[i], &ours, &signals_before_[i]);
             }
-#endif
         }
     }
     last_words(const last_words&) = delete;
@@ -62,11 +61,10 @@ private:
         std::set_terminate(terminate_before_);
 #if defined(CORAII_TESTING_DEATH_CALLBACK)
         __sanitizer_set_death_callback(nullptr);
-#else
+#endif
         for (std::size_t i = 0; i < signals.size(); ++i) {
             ::sigaction(signals[i], &signals_before_[i], nullptr);
         }
-#endif
     }
 
     static void speak() {
@@ -76,10 +74,15 @@ private:
         }
     }
 
-    static void on_signal(int number) {
+    // What it was for before gets it next, a sanitizer's report for one: where an instruction was at fault, by its being
+    // executed again.
+    static void on_signal(int number, siginfo_t* info, void*) {
+        const bool comes_again = info->si_code > 0;
         speak();
         restore();
-        ::raise(number);
+        if (!comes_again) {
+            ::raise(number);
+        }
     }
 
     [[noreturn]] static void on_terminate() {
