@@ -60,7 +60,8 @@ coraii::task<> run() {
     const std::string copied = co_await text_of(copy);
     std::cout << (copied == original ? "the first copy is still there, whole\n" : "the copy differs\n");
     co_await write_secret(directory / "token", "s3cret");
-    const bool only_ours = fs::status(directory / "token").permissions() == (fs::perms::owner_read | fs::perms::owner_write);
+    const bool only_ours =
+        fs::status(directory / "token").permissions() == (fs::perms::owner_read | fs::perms::owner_write);
     std::cout << (only_ours ? "only we may read the token\n" : "others may read the token\n");
 }
 

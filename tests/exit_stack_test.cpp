@@ -323,7 +323,8 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("G11: the time limit of a stack cancels the cleanup under way, and those that follow", "[exit_stack][timeout]") {
+TEST_CASE("G11: the time limit of a stack cancels the cleanup under way, and those that follow",
+          "[exit_stack][timeout]") {
     const bool all_stuck = GENERATE(false, true);
     const bool dropped = GENERATE(false, true);
     CAPTURE(all_stuck, dropped);

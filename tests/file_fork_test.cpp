@@ -15,14 +15,6 @@ using namespace test;
 
 namespace {
 
-bool is_locked(const fs::path& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-    REQUIRE(fd >= 0);
-    const bool free = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
-    ::close(fd);
-    return !free;
-}
-
 /// Runs `f` in a child of the process, which then ends: with what it returns, or 99 for an exception.
 template <class F>
 int in_child(F f) {
@@ -178,7 +170,8 @@ TEST_CASE("fork: a child that is told goes on; what blocks for ever in the paren
     CHECK((got == "at last TEXT" || got == "at last "));
 }
 
-TEST_CASE("fork: what is under way and queued goes on in the parent, and what was queued in the child, too", "[file][fork]") {
+TEST_CASE("fork: what is under way and queued goes on in the parent, and what was queued in the child, too",
+          "[file][fork]") {
     if (!can_fork) {
         SKIP("a child could start no threads");
     }

@@ -22,15 +22,6 @@ using coraii::with;
 
 namespace {
 
-/// Whether anybody has the lock, as another program sees it.
-bool is_locked(const fs::path& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-    REQUIRE(fd >= 0);
-    const bool free = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
-    ::close(fd);
-    return !free;
-}
-
 /// A lock that another process has.
 class other_process {
 public:

@@ -15,9 +15,9 @@
 #include <vector>
 
 using namespace test;
-using coraii::atomic_file;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::StartsWith;
+using coraii::atomic_file;
 using names = std::vector<std::string>;
 
 namespace {
@@ -54,7 +54,9 @@ std::string as_other_user(F f) {
     return error;
 }
 
-bool is_root() { return ::geteuid() == 0; }
+bool is_root() {
+    return ::geteuid() == 0;
+}
 
 /// The kernel's protection of directories in which everybody may make files, such as /tmp.
 bool is_protected(const char* what) {
@@ -99,7 +101,8 @@ TEST_CASE("atomic_file: a group that cannot be kept gets no more than everybody"
     CHECK(slurp(dir / "f") == "new");
 }
 
-TEST_CASE("atomic_file: permissions are given before the file is given away, or it is an error", "[file][atomic][permissions]") {
+TEST_CASE("atomic_file: permissions are given before the file is given away, or it is an error",
+          "[file][atomic][permissions]") {
     if (!is_root()) {
         SKIP("only root can give files away");
     }
@@ -298,7 +301,8 @@ TEST_CASE("temp_directory: what cannot be removed is named, and keeps nothing el
         co_await d.close();
     };
     const std::string error = as_other_user([&] { run(use()); });
-    CHECK_THAT(error, StartsWith("remove " + (path / "locked").native() + "/") && ContainsSubstring("Permission denied"));
+    CHECK_THAT(error,
+               StartsWith("remove " + (path / "locked").native() + "/") && ContainsSubstring("Permission denied"));
     CHECK(fs::exists(path / "locked/f"));
     CHECK(!fs::exists(path / "a"));
     CHECK(!fs::exists(path / "z"));

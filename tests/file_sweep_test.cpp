@@ -50,13 +50,15 @@ TEST_CASE("sweep: atomic_file has the old or the new content, and leaves nothing
         }
         spit(path, before);
     };
-    sweep([&]() -> awaitable<void> {
-        co_await coraii::with(coraii::atomic_file(path), [&](coraii::file& f) -> awaitable<void> {
-            co_await point("before the write");
-            co_await f.write(after);
-            co_await point("after the write");
-        });
-    }, look);
+    sweep(
+        [&]() -> awaitable<void> {
+            co_await coraii::with(coraii::atomic_file(path), [&](coraii::file& f) -> awaitable<void> {
+                co_await point("before the write");
+                co_await f.write(after);
+                co_await point("after the write");
+            });
+        },
+        look);
     CHECK(old_ones > 20);
     CHECK(new_ones > 0);
 }
@@ -69,20 +71,22 @@ TEST_CASE("sweep: temp_directory, temp_file, lock_file and open_file leave nothi
             throw std::logic_error("a stray file");
         }
     };
-    sweep([&]() -> awaitable<void> {
-        co_await coraii::with(
-            coraii::lock_file(place / "lock"), coraii::temp_directory(place.path()),
-            [&](coraii::file_lock&, std::filesystem::path& directory) -> awaitable<void> {
-                co_await coraii::with(coraii::temp_file(directory), [](coraii::file& f) -> awaitable<void> {
-                    co_await f.write("text");
-                    co_await coraii::with(coraii::open_file(f.path()), [](coraii::file& g) -> awaitable<void> {
-                        co_await point("in the body");
-                        if (co_await g.read_all() != "text") {
-                            throw std::logic_error("another text");
-                        }
+    sweep(
+        [&]() -> awaitable<void> {
+            co_await coraii::with(
+                coraii::lock_file(place / "lock"), coraii::temp_directory(place.path()),
+                [&](coraii::file_lock&, std::filesystem::path& directory) -> awaitable<void> {
+                    co_await coraii::with(coraii::temp_file(directory), [](coraii::file& f) -> awaitable<void> {
+                        co_await f.write("text");
+                        co_await coraii::with(coraii::open_file(f.path()), [](coraii::file& g) -> awaitable<void> {
+                            co_await point("in the body");
+                            if (co_await g.read_all() != "text") {
+                                throw std::logic_error("another text");
+                            }
+                        });
                     });
                 });
-            });
-    }, look);
+        },
+        look);
     CHECK(place.names().size() == 1);
 }

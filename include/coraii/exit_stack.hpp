@@ -2,11 +2,10 @@
 #ifndef CORAII_EXIT_STACK_HPP
 #define CORAII_EXIT_STACK_HPP
 
-#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 #include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/region/completion.hpp"
@@ -302,8 +301,8 @@ public:
                 detail::own_frame{}, std::move(closed), std::move(why), nullptr);
             asio::co_spawn(executor, std::move(closing), std::forward<decltype(handler)>(handler));
         };
-        return asio::async_initiate<Token, void(std::exception_ptr)>(
-            detail::initiation{*executor_, close_and_tell}, token, take(), std::move(status));
+        return asio::async_initiate<Token, void(std::exception_ptr)>(detail::initiation{*executor_, close_and_tell},
+                                                                     token, take(), std::move(status));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
@@ -385,8 +384,8 @@ async_scope<basic_exit_stack<Executor>, Executor> make_exit_stack() {
     const exit_status how = co_yield stack;
     why = how;
     const asio::cancellation_state now = co_await asio::this_coro::cancellation_state;
-    asio::cancellation_slot slot = detail::call_on_timeout(
-        now.slot(), [&timeout](asio::cancellation_type_t type) { timeout.expired(type); });
+    asio::cancellation_slot slot =
+        detail::call_on_timeout(now.slot(), [&timeout](asio::cancellation_type_t type) { timeout.expired(type); });
     co_await std::move(cleanup);
     slot.clear();
 }

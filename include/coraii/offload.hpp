@@ -2,11 +2,10 @@
 #ifndef CORAII_OFFLOAD_HPP
 #define CORAII_OFFLOAD_HPP
 
-#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/async_scope.hpp"
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 #include "coraii/detail/workers/offloaded_call.hpp"
 #include "coraii/error.hpp"
 #include "coraii/exit_status.hpp"
@@ -72,15 +71,15 @@ private:
 
 template <class Executor, class PoolExecutor, class Resource>
 asio::awaitable<void, Executor> close_offloaded(own_frame, PoolExecutor pool, std::shared_ptr<Resource> resource,
-                                              exit_status why, on_cancel policy = on_cancel::nothing) {
+                                                exit_status why, on_cancel policy = on_cancel::nothing) {
     if (why.can_await()) {
         try {
             // Named, because g++ 12 destroys a closure that is a temporary of a co_await expression twice.
             auto close = [resource, why] { resource->close(why); };
             auto closing = offload_call(pool, std::move(close), asio::deferred, policy);
             co_await std::move(closing);
-        } catch (const call_not_made&) { } catch (const std::bad_alloc&) {
-        }
+        } catch (const call_not_made&) {
+        } catch (const std::bad_alloc&) {}
     }
     resource->close(why);  // if the pool could not; else no effect
 }
@@ -119,8 +118,9 @@ template <class Executor = asio::any_io_executor, class PoolExecutor, class Open
     static_assert(std::invocable<Open&>, "coraii::offload: open must be callable without arguments");
     if constexpr (std::invocable<Open&>) {
         using opened = std::invoke_result_t<Open&>;
-        static_assert(!std::is_reference_v<opened>,
-                      "coraii::offload: open returns a reference, and the resource is kept; return a value or a pointer");
+        static_assert(
+            !std::is_reference_v<opened>,
+            "coraii::offload: open returns a reference, and the resource is kept; return a value or a pointer");
         using T = std::remove_cvref_t<opened>;
         constexpr bool close_fits = [] {
             if constexpr (std::is_void_v<T>) {

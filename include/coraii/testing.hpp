@@ -5,7 +5,6 @@
 #define CORAII_TESTING_HPP
 
 #include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-
 #include "coraii/testing/allocations.hpp"
 #include "coraii/testing/fault.hpp"
 #include "coraii/testing/probe.hpp"

@@ -148,7 +148,8 @@ void compare(const std::string& title, std::vector<shape> shapes) {
 template <class Pool>
 std::function<double()> measured(asio::io_context& context, Pool& pool, int users, int count, int each) {
     return [&context, &pool, users, count, each] {
-        return per_second(count, [&] { share(context, users, count, [&](int n) { return sessions_of(each, pool, n); }); });
+        return per_second(count,
+                          [&] { share(context, users, count, [&](int n) { return sessions_of(each, pool, n); }); });
     };
 }
 
@@ -294,15 +295,17 @@ void bench_postgres(const std::string& conninfo, int users) {
                                                     {.max_size = static_cast<std::size_t>(users)}};
     const std::string select = "\\set id random(1, 1000)\nselect id, name from item where id = :id;\n";
     const pgbench prepared{conninfo, users, "prepared", select};
-    const pgbench with_reset{conninfo, users, "simple", select + in_one_message(std::string{coraii::detail::pg_statements::reset_all}) + "\n"};
+    const pgbench with_reset{conninfo, users, "simple",
+                             select + in_one_message(std::string{coraii::detail::pg_statements::reset_all}) + "\n"};
     share(context, users, 100 * users, [&](int n) { return one_session(pool, n); });
-    compare("PostgreSQL, connections: " + std::to_string(users),
-            {{"pgbench", [&] { return prepared(); }, nullptr},
-             {"pgbench, with resets", [&] { return with_reset(); }, nullptr},
-             {"libpq by hand", [&] { return per_second(count, [&] { postgres_by_hand(connections, count); }); }, "pgbench"},
-             {"one session", measured(context, pool, users, count, count), "pgbench"},
-             {"sessions of 100", measured(context, pool, users, count, 100), "pgbench"},
-             {"sessions of one", measured(context, pool, users, count, 1), "pgbench, with resets"}});
+    compare(
+        "PostgreSQL, connections: " + std::to_string(users),
+        {{"pgbench", [&] { return prepared(); }, nullptr},
+         {"pgbench, with resets", [&] { return with_reset(); }, nullptr},
+         {"libpq by hand", [&] { return per_second(count, [&] { postgres_by_hand(connections, count); }); }, "pgbench"},
+         {"one session", measured(context, pool, users, count, count), "pgbench"},
+         {"sessions of 100", measured(context, pool, users, count, 100), "pgbench"},
+         {"sessions of one", measured(context, pool, users, count, 1), "pgbench, with resets"}});
     for (PGconn* pg : connections) {
         PQfinish(pg);
     }

@@ -21,6 +21,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -130,6 +131,15 @@ inline constexpr bool can_fork = true;
 inline std::size_t open_descriptors() {
     const fs::directory_iterator all{"/proc/self/fd"};
     return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+/// Whether anybody has the lock, as another program sees it.
+inline bool is_locked(const fs::path& path) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    const bool free = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+    ::close(fd);
+    return !free;
 }
 
 /// Fails the test, at its end, if there are then more descriptors than at its beginning.

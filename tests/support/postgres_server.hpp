@@ -67,9 +67,21 @@ public:
 
     void start() {
         const std::string data = directory_ / "data";
-        const std::vector<std::string> command{
-            bin_ / "postgres", "-D", data, "-k", directory_.native(), "-c", "listen_addresses=", "-c", "fsync=off",
-            "-c", "max_connections=60", "-c", "deadlock_timeout=100ms", "-c", "log_min_messages=fatal"};
+        const std::vector<std::string> command{bin_ / "postgres",
+                                               "-D",
+                                               data,
+                                               "-k",
+                                               directory_.native(),
+                                               "-c",
+                                               "listen_addresses=",
+                                               "-c",
+                                               "fsync=off",
+                                               "-c",
+                                               "max_connections=60",
+                                               "-c",
+                                               "deadlock_timeout=100ms",
+                                               "-c",
+                                               "log_min_messages=fatal"};
         server_ = spawn(command, "server.log");
         const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{60};
         while (PQping(conninfo().c_str()) != PQPING_OK) {

@@ -89,8 +89,8 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_read_some(const MutableBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{get_executor(), detail::initiate_read{}}, token, state_,
-            std::optional<std::uint64_t>{}, buffers);
+            detail::initiation{get_executor(), detail::initiate_read{}}, token, state_, std::optional<std::uint64_t>{},
+            buffers);
     }
 
     /// Writes some of the buffers, at least one byte, at the position.
@@ -100,8 +100,8 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_write_some(const ConstBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{get_executor(), detail::initiate_write{}}, token, state_,
-            std::optional<std::uint64_t>{}, buffers, false);
+            detail::initiation{get_executor(), detail::initiate_write{}}, token, state_, std::optional<std::uint64_t>{},
+            buffers, false);
     }
 
     /// Reads at `offset` (bytes from the beginning). Leaves the position alone; any number may be under way at a time.
@@ -111,8 +111,7 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_read_some_at(std::uint64_t offset, const MutableBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{get_executor(), detail::initiate_read{}}, token, state_,
-            std::optional{offset}, buffers);
+            detail::initiation{get_executor(), detail::initiate_read{}}, token, state_, std::optional{offset}, buffers);
     }
 
     /// Writes at `offset` (bytes from the beginning). Leaves the position alone; any number may be under way at a time.
@@ -123,8 +122,8 @@ public:
               asio::completion_token_for<detail::io_signature> Token = asio::default_completion_token_t<executor_type>>
     auto async_write_some_at(std::uint64_t offset, const ConstBuffers& buffers, Token&& token = Token()) {
         return asio::async_initiate<Token, detail::io_signature>(
-            detail::initiation{get_executor(), detail::initiate_write{}}, token, state_,
-            std::optional{offset}, buffers, false);
+            detail::initiation{get_executor(), detail::initiate_write{}}, token, state_, std::optional{offset}, buffers,
+            false);
     }
 
     /// Everything from the position to the end. If it fails, the position of a regular file is what it was; of what is

@@ -22,7 +22,8 @@
 
 // NOLINTBEGIN: the C library's names, in the C library's ways
 
-extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*), void* argument) {
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*),
+                              void* argument) {
     using refusal = coraii::testing::detail::thread_refusal;
     if (refusal::now.load()) {
         ++refusal::refused;

@@ -65,7 +65,8 @@ inline asio::awaitable<void> delay(clock::duration duration,
                                    std::source_location where = std::source_location::current()) {
     timer t{co_await asio::this_coro::executor, duration};
     const detail::listed_delay listed{where};
-    boost::system::error_code error;  // not an exception of Asio's: later versions end the program if it finds no memory
+    boost::system::error_code
+        error;  // not an exception of Asio's: later versions end the program if it finds no memory
     co_await t.async_wait(asio::redirect_error(asio::use_awaitable, error));
     if (error) {
         throw boost::system::system_error(error);

@@ -124,7 +124,9 @@ public:
     }
 
 private:
-    static std::exception_ptr stopped() { return std::make_exception_ptr(call_not_made{make_error_code(errc::offload_stopped)}); }
+    static std::exception_ptr stopped() {
+        return std::make_exception_ptr(call_not_made{make_error_code(errc::offload_stopped)});
+    }
 
     void tell(std::exception_ptr error) noexcept {
         if (!done_) {

@@ -69,7 +69,7 @@ asio::awaitable<void> on_worker(own_frame, worker_executor workers, const std::f
 template <class Resource>
 asio::awaitable<void> close_on_worker(worker_executor workers, std::shared_ptr<Resource> resource, exit_status why) {
     return close_offloaded<asio::any_io_executor>(own_frame{}, std::move(workers), std::move(resource), std::move(why),
-                                                on_cancel::leave);
+                                                  on_cancel::leave);
 }
 
 /// For the scopes that make files.

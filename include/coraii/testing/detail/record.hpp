@@ -198,9 +198,12 @@ public:
         const std::lock_guard lock{mutex_};
         for (const probe& p : probes_) {
             if (p.setup != 0 && !p.released && p.cleanups == 0) {
-                wrong(p, dying_ ? "was set up and never cleaned. In a context that is destroyed a cleanup is cut off at its first "
-                                  "suspension: if yours waits for something else before, clean the probe before that"
-                                : "was set up and never cleaned");
+                wrong(
+                    p,
+                    dying_
+                        ? "was set up and never cleaned. In a context that is destroyed a cleanup is cut off at its first "
+                          "suspension: if yours waits for something else before, clean the probe before that"
+                        : "was set up and never cleaned");
             }
             if (p.released && p.cleanups != 0) {
                 wrong(p, "was released, and cleaned nevertheless");

@@ -150,8 +150,8 @@ public:
         if (endless_) {
             const auto hours = std::chrono::duration_cast<std::chrono::hours>(time_.now.time_since_epoch()).count() - 1;
             return (main_ended_ ? who + " has ended, but something goes on" : who + " does not end") + ": after " +
-                   std::to_string(turns_) + " turns and " + std::to_string(hours) + " h of virtual time it was broken off" +
-                   situation();
+                   std::to_string(turns_) + " turns and " + std::to_string(hours) +
+                   " h of virtual time it was broken off" + situation();
         }
         if (!main_ended_) {
             return who + " cannot finish; nothing is left that could wake it" + situation();
@@ -380,8 +380,7 @@ private:
     std::size_t points_ = 0, before_points_ = 0, turns_ = 0, handlers_ = 0, allocated_ = 0;
     std::size_t next_turn_ = 0;
     int struck_ = 0;
-    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, threw_ = false,
-         endless_ = false;
+    bool started_ = false, emitted_ = false, main_ended_ = false, stuck_ = false, threw_ = false, endless_ = false;
     std::exception_ptr error_;
     injected_errors errors_;
 };

@@ -158,8 +158,8 @@ worker_pool::unbounded_call::unbounded_call() : here_{here_now_} {
         worker_pool& pool = *here_.pool;
         const std::lock_guard lock{pool.mutex_};
         if (pool.stopping_ || pool.unbounded_ == most_unbounded) {
-            throw boost::system::system_error(boost::system::error_code{
-                pool.stopping_ ? asio::error::operation_aborted : asio::error::try_again});
+            throw boost::system::system_error(
+                boost::system::error_code{pool.stopping_ ? asio::error::operation_aborted : asio::error::try_again});
         }
         ++pool.unbounded_;
         try {
