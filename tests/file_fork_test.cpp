@@ -5,6 +5,7 @@
 #include <boost/asio/detached.hpp>
 
 #include <csignal>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <sys/file.h>
@@ -187,8 +188,9 @@ TEST_CASE("fork: what is under way and queued goes on in the parent, and what wa
         co_await f.close();
         ++written;
     };
+    std::string errors;
     for (int i = 0; i < writers; ++i) {
-        asio::co_spawn(context, write(i), asio::detached);
+        asio::co_spawn(context, write(i), [&](std::exception_ptr e) { errors += e ? what(e) + "\n" : ""; });
     }
     context.poll();
     for (int round = 0; round < 5; ++round) {
@@ -197,7 +199,8 @@ TEST_CASE("fork: what is under way and queued goes on in the parent, and what wa
             context.notify_fork(asio::execution_context::fork_child);
             context.restart();
             context.run();
-            return written == writers ? 0 : 1;
+            std::fputs(errors.c_str(), stderr);
+            return written == writers ? 0 : errors.empty() ? 1 : 2;
         });
         context.notify_fork(asio::execution_context::fork_parent);
         CHECK(status == 0);
@@ -205,6 +208,7 @@ TEST_CASE("fork: what is under way and queued goes on in the parent, and what wa
     }
     context.restart();
     context.run();
+    CHECK(errors.empty());
     CHECK(written == writers);
 }
 

@@ -188,10 +188,10 @@ void worker_service::notify_fork(asio::execution_context::fork_event event) {
         return pool_->before_fork();
     }
     const bool in_child = event == asio::execution_context::fork_child;
-    pool_->after_fork(in_child);
-    if (in_child) {
+    if (in_child) {  // first: there is no other thread yet
         registry::of(context()).waits.threads_are_lost();
     }
+    pool_->after_fork(in_child);
 }
 
 worker_executor worker_service::workers(asio::execution_context& context) {
