@@ -124,7 +124,7 @@ void share(asio::io_context& context, int users, int count, Work work) {
 struct shape {
     std::string name;
     std::function<double()> measure;
-    const char* beside;  // the name of what it is compared with; null: none
+    std::string beside{};  // the name of what it is compared with
     double best = 0;
 };
 
@@ -139,7 +139,7 @@ void compare(const std::string& title, std::vector<shape> shapes) {
         std::printf("  %-28s %9.0f/s", s.name.c_str(), s.best);
         const auto other = std::ranges::find_if(shapes, [&](const shape& o) { return s.beside == o.name; });
         if (other != shapes.end() && other->best > 0) {
-            std::printf("  %.2f of %s", s.best / other->best, s.beside);
+            std::printf("  %.2f of %s", s.best / other->best, s.beside.c_str());
         }
         std::printf("\n");
     }
@@ -187,7 +187,7 @@ void bench_sqlite() {
         check(sqlite3_prepare_v2(db, statement, -1, &select, nullptr) == SQLITE_OK);
         constexpr int count = 20'000;
         const auto by_hand = [&] { run(context, sqlite_by_hand(context, worker, select, count)); };
-        compare("SQLite", {{"by hand", [&] { return per_second(count, by_hand); }, nullptr},
+        compare("SQLite", {{"by hand", [&] { return per_second(count, by_hand); }},
                            {"one session", measured(context, pool, 1, count, count), "by hand"},
                            {"sessions of 100", measured(context, pool, 1, count, 100), "by hand"},
                            {"sessions of one", measured(context, pool, 1, count, 1), "by hand"}});
@@ -300,8 +300,8 @@ void bench_postgres(const std::string& conninfo, int users) {
     share(context, users, 100 * users, [&](int n) { return one_session(pool, n); });
     compare(
         "PostgreSQL, connections: " + std::to_string(users),
-        {{"pgbench", [&] { return prepared(); }, nullptr},
-         {"pgbench, with resets", [&] { return with_reset(); }, nullptr},
+        {{"pgbench", [&] { return prepared(); }},
+         {"pgbench, with resets", [&] { return with_reset(); }},
          {"libpq by hand", [&] { return per_second(count, [&] { postgres_by_hand(connections, count); }); }, "pgbench"},
          {"one session", measured(context, pool, users, count, count), "pgbench"},
          {"sessions of 100", measured(context, pool, users, count, 100), "pgbench"},
