@@ -35,6 +35,18 @@ int in_child(F f) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
+/// The same, and the context is told of it.
+template <class F>
+int in_told_child(asio::io_context& context, F f) {
+    context.notify_fork(asio::execution_context::fork_prepare);
+    const int status = in_child([&] {
+        context.notify_fork(asio::execution_context::fork_child);
+        return f();
+    });
+    context.notify_fork(asio::execution_context::fork_parent);
+    return status;
+}
+
 /// Leaves a file as it is when `leave` is opened.
 struct held_files {
     explicit held_files(asio::io_context& context) : leave{context} {}
@@ -153,14 +165,11 @@ TEST_CASE("fork: a child that is told goes on; what blocks for ever in the paren
         context.restart();
         context.run();
     };
-    context.notify_fork(asio::execution_context::fork_prepare);
-    const int status = in_child([&] {
-        context.notify_fork(asio::execution_context::fork_child);
+    const int status = in_told_child(context, [&] {
         rest();
         const bool right = is_over && got == "TEXT" && fifo_error == asio::error::operation_aborted;
         return right ? 0 : 1;
     });
-    context.notify_fork(asio::execution_context::fork_parent);
     CHECK(status == 0);
     CHECK(slurp(dir / "f") == "TEXT");
     std::thread writer{[&] { spit(dir / "fifo", "at last "); }};
@@ -194,15 +203,12 @@ TEST_CASE("fork: what is under way and queued goes on in the parent, and what wa
     }
     context.poll();
     for (int round = 0; round < 5; ++round) {
-        context.notify_fork(asio::execution_context::fork_prepare);
-        const int status = in_child([&] {
-            context.notify_fork(asio::execution_context::fork_child);
+        const int status = in_told_child(context, [&] {
             context.restart();
             context.run();
             std::fputs(errors.c_str(), stderr);
             return written == writers ? 0 : errors.empty() ? 1 : 2;
         });
-        context.notify_fork(asio::execution_context::fork_parent);
         CHECK(status == 0);
         context.poll();
     }
@@ -236,13 +242,10 @@ TEST_CASE("fork: a child that ends a use well is told that nothing was replaced"
         context.restart();
         context.run();
     };
-    context.notify_fork(asio::execution_context::fork_prepare);
-    const int status = in_child([&] {
-        context.notify_fork(asio::execution_context::fork_child);
+    const int status = in_told_child(context, [&] {
         rest();
         return error.find("in a child of the process") != std::string::npos ? 0 : 1;
     });
-    context.notify_fork(asio::execution_context::fork_parent);
     CHECK(status == 0);
     CHECK(slurp(dir / "f") == "old");
     rest();

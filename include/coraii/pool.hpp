@@ -44,8 +44,8 @@ namespace coraii {
 /// Whoever waits is served in the order of coming, by what comes first: a resource given back, or one newly opened.
 ///
 /// The pool, not the waiter, opens: a waiter that gives up leaves the opening going, for the next. One that fails is
-/// repeated, after `open_backoff`, as long as somebody waits; unless the `retry_opening` hook says otherwise. A resource that is given back and one whose cleanup has not
-/// ended count, so there are never more than `max_size`.
+/// repeated, after `open_backoff`, as long as somebody waits; unless the `retry_opening` hook says otherwise. A resource that
+/// is given back and one whose cleanup has not ended count, so there are never more than `max_size`.
 ///
 /// Executor: a lease is acquired and left on the caller's executor. All that concerns the resource itself (opening,
 ///   hooks, cleanup, and the timer) runs on the pool's. If several threads run that, and anything there can be cancelled
@@ -88,7 +88,8 @@ public:
     /// Cancellation: while it waits, of any type. A lease that was granted in the same instant goes to the next.
     /// Errors: `errc::pool_timeout` after `timeout`, of which waiting, opening and checking are all part; its `what()` has
     ///   the pool's counts, and what the last opening threw. The error of an opening if the `retry_opening` hook says that
-    ///   another one is of no use. `errc::pool_closed`; `errc::pool_exhausted` if `max_waiting` wait already. `std::invalid_argument` from this function if `timeout` is negative. Zero takes what is idle.
+    ///   another one is of no use. `errc::pool_closed`; `errc::pool_exhausted` if `max_waiting` wait already.
+    ///   `std::invalid_argument` from this function if `timeout` is negative. Zero takes what is idle.
     /// Effects of `guard::release()`: the resource is out of the pool, which may open another.
     /// Exception safety: on an idle resource, no memory beyond what scopes recycle.
     [[nodiscard]] async_scope<T, Executor> acquire(duration timeout,

@@ -74,7 +74,8 @@ public:
         return self().execute(detail::make_query(statement, std::forward<Values>(values)...));
     }
 
-    /// One statement; calls `visit(sql_row)` for each row, and awaits what that returns unless it is void. There are never more than `fetch_size` rows in memory.
+    /// One statement; calls `visit(sql_row)` for each row, and awaits what that returns unless it is void. There are never more
+    /// than `fetch_size` rows in memory.
     ///
     /// Errors: what `visit` throws ends the statement, and is thrown here.
     /// Lifetime: the row is good until `visit`'s awaitable has completed.

@@ -14,8 +14,8 @@ namespace coraii::detail {
 struct external_wait : std::enable_shared_from_this<external_wait> {
     virtual void forget() noexcept = 0;  // the context is being destroyed
     virtual void cancel() noexcept = 0;
-    virtual void thread_is_lost() noexcept {
-    }  // we are in a child of the process: what is under way on others never ends
+    /// We are in a child of the process: what is under way on other threads never ends.
+    virtual void thread_is_lost() noexcept {}
 
 protected:
     virtual ~external_wait() = default;

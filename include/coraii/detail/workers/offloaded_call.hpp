@@ -105,10 +105,7 @@ public:
 
     void forget() noexcept override {
         std::unique_ptr<done_type> unused;
-        std::unique_lock lock{mutex_, std::defer_lock};
-        if (process_.is_this()) {
-            lock.lock();
-        }
+        std::unique_lock lock = process_.lock(mutex_);
         unused.swap(done_);
         if (lock) {  // the waiter's memory goes with its handler
             ended_.wait(lock, [this] { return !running_ || policy_ != on_cancel::withdraw; });

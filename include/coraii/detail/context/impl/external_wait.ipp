@@ -36,10 +36,7 @@ void external_waits::forget_all() noexcept {
     for (;;) {
         std::shared_ptr<external_wait> wait;
         {
-            std::unique_lock lock{mutex_, std::defer_lock};
-            if (process_.is_this()) {
-                lock.lock();
-            }
+            const std::unique_lock lock = process_.lock(mutex_);
             if (first_ == nullptr) {
                 return;
             }
