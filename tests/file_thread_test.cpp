@@ -27,7 +27,7 @@ bool is_eagain(const std::exception_ptr& error) {
 /// Opens of FIFOs without a peer, each in a thread: calls that never return.
 class stuck_calls {
 public:
-    stuck_calls(asio::io_context& context, const scratch& dir, int how_many) : context_{context}, dir_{dir} {
+    stuck_calls(asio::io_context& context, const scratch& dir, int how_many) : context_{context} {
         for (int i = 0; i < how_many; ++i) {
             const fs::path fifo = dir / ("fifo" + std::to_string(i));
             REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
@@ -53,7 +53,6 @@ private:
     }
 
     asio::io_context& context_;
-    const scratch& dir_;
     std::vector<fs::path> fifos_;
     int opened_ = 0, before_ = 0;
 };
