@@ -345,8 +345,9 @@ struct scope_access {
     }
 
     template <class T, class Executor>
-    static void made_at(async_scope<T, Executor>& scope, std::source_location where) {
+    static void made_at(async_scope<T, Executor>& scope, std::source_location where, const char* default_name = "") {
         scope.scope_->where_ = where;
+        scope.scope_->default_name_ = default_name;
     }
 };
 

@@ -96,8 +96,8 @@ public:
                                                    std::source_location where = std::source_location::current()) {
         detail::require(timeout >= timeout.zero(), "coraii::pool: the timeout of acquire must not be negative");
         auto scope = detail::lend<T, Executor>(state_, {}, timeout, where);
-        detail::scope_access::made_at(scope, where);
-        return std::move(scope).named(detail::lease_name);
+        detail::scope_access::made_at(scope, where, detail::lease_name);
+        return scope;
     }
     /// Within `acquire_timeout`.
     [[nodiscard]] async_scope<T, Executor> acquire(std::source_location where = std::source_location::current()) {

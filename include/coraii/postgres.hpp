@@ -67,6 +67,8 @@ public:
     CORAII_DECL asio::awaitable<void> stream(sql_query query, sql_row_sink sink);
     CORAII_DECL asio::awaitable<void> execute_script(std::string text);
 
+    /// Sends nothing: BEGIN goes to the server together with the first statement, in one round trip. A transaction of no
+    /// statements costs none.
     CORAII_DECL asio::awaitable<void> begin(const transaction_options& options);
     CORAII_DECL asio::awaitable<void> commit();
     /// Bounded by `options::recovery_timeout`.

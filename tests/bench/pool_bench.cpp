@@ -10,6 +10,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/experimental/concurrent_channel.hpp>
 #include <boost/asio/io_context.hpp>
@@ -23,6 +24,7 @@
 #include <boost/system/error_code.hpp>
 
 #include <algorithm>
+#include <barrier>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -30,6 +32,7 @@
 #include <exception>
 #include <functional>
 #include <future>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -178,6 +181,71 @@ void idle_table(bool slot) {
     print("(any scope: with(connect(), body))", plain);
 }
 
+// ---- two threads, a context each, and a resource each: nobody waits for a resource, but both for the pool
+
+/// The time of a cycle, when `thread_count` threads run `cycles_on(context, count)` at once: ns, of the slowest thread.
+template <class CyclesOn>
+void measure_apart(double& best, std::size_t thread_count, CyclesOn cycles_on) {
+    std::deque<asio::io_context> contexts;
+    std::vector<std::thread> threads;
+    std::vector<double> times(thread_count);
+    std::barrier<> together{static_cast<std::ptrdiff_t>(thread_count)};
+    for (std::size_t i = 0; i < thread_count; ++i) {
+        contexts.emplace_back(1);
+        threads.emplace_back([&, i, &context = contexts.back()] {
+            const auto timed = [&]() -> awaitable<void> {
+                co_await cycles_on(1000);
+                together.arrive_and_wait();
+                const auto start = steady::now();
+                co_await cycles_on(cycles);
+                times[i] = std::chrono::duration<double, std::nano>(steady::now() - start).count() / cycles;
+            };
+            asio::co_spawn(context, timed(), rethrow);
+            context.run();
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    best = std::min(best, *std::ranges::max_element(times));
+}
+
+/// A context that a thread runs, for what does not belong to those who use it.
+struct served_context {
+    asio::io_context context;
+    asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
+    std::jthread thread{[this] { context.run(); }};
+
+    ~served_context() { context.stop(); }
+};
+
+void apart_table() {
+    struct {
+        double hand = 1e300, with = 1e300, guard = 1e300;
+    } times[2];
+    for (int round = 0; round < rounds; ++round) {
+        for (const std::size_t threads : {1U, 2U}) {
+            auto& t = times[threads - 1];
+            served_context home;
+            by_hand<concurrent_channel> hand{home.context.get_executor(), 4};
+            measure_apart(t.hand, threads, [&](int n) { return by_hand_cycles(hand, n); });
+            coraii::pool<connection> pool{home.context, a_connection, {.min_size = 4, .max_size = 4}};
+            pool.warm_up(asio::use_future).get();
+            measure_apart(t.with, threads, [&](int n) { return with_cycles(pool, n); });
+            measure_apart(t.guard, threads, [&](int n) { return guard_cycles(pool, n); });
+            pool.close(asio::use_future).get();
+        }
+    }
+    std::printf("An idle resource acquired and given back by threads with a context each, ns each\n");
+    std::printf("  %-42s %9s %9s %9s %9s\n", "", "1 thread", "2 threads", "/conc.ch.", "/conc.ch.");
+    const auto print = [&](const char* name, double one, double two) {
+        std::printf("  %-42s %9.0f %9.0f %9.2f %9.2f\n", name, one, two, one / times[0].hand, two / times[1].hand);
+    };
+    print("concurrent_channel by hand", times[0].hand, times[1].hand);
+    print("with(pool.acquire(), body)", times[0].with, times[1].with);
+    print("co_await pool.acquire(), dropped", times[0].guard, times[1].guard);
+}
+
 // ---- many workers
 
 struct worker_record {
@@ -276,6 +344,7 @@ int main() {
     try {
         idle_table(false);
         idle_table(true);
+        apart_table();
         contest_table(1);
         contest_table(2);
         return 0;

@@ -106,6 +106,11 @@ public:
         }
         wake();
     }
+    /// How often a client has said something and then waited for the answer: round trips.
+    std::size_t round_trips() {
+        const std::lock_guard lock{mutex_};
+        return round_trips_;
+    }
     /// Connections from now on are good.
     void mend() { fail(fault::none, {}); }
 
@@ -113,6 +118,7 @@ private:
     struct line {
         int client, server;
         fault now = fault::none;
+        bool answered = true;  // nothing came from the client since
     };
 
     template <class Address>
@@ -193,6 +199,7 @@ private:
             return;
         }
         const std::string_view text{data, static_cast<std::size_t>(n)};
+        round_trips_ += std::exchange(l.answered, false) ? 1U : 0U;
         if (l.now == fault::none && !trigger_.empty() && text.find(trigger_) != text.npos) {
             l.now = planned_;
             if (const auto f = std::exchange(call_, nullptr)) {
@@ -211,6 +218,7 @@ private:
             l.now = fault::close;
             return;
         }
+        l.answered = true;
         pass(l.client, {data, static_cast<std::size_t>(n)});
     }
 
@@ -234,6 +242,7 @@ private:
     fault planned_ = fault::none;
     std::string trigger_;
     std::function<void()> call_;
+    std::size_t round_trips_ = 0;
     bool stopping_ = false;
     std::thread thread_;
 };

@@ -74,7 +74,19 @@ struct pg_connections {
         });
     }
 
-    static asio::awaitable<void> roll_back(connection& c, std::string text) {
+    static asio::awaitable<void> begin(own_frame, connection& c, std::string text) {
+        c.link_->begin_with_next(std::move(text));
+        co_return;
+    }
+
+    static asio::awaitable<void> roll_back(own_frame, connection& c, std::string text) {
+        if (c.link_->take_begin().empty()) {  // else nothing was begun
+            co_await run_in_time(c, std::move(text));
+        }
+    }
+
+    /// Bounded by the recovery timeout.
+    static asio::awaitable<void> run_in_time(connection& c, std::string text) {
         return with(pg_exchange(c.link_), [&c, t = std::move(text)]() -> asio::awaitable<void> {
             c.link_->begin_recovery();
             co_await c.statements_->run_script(own_frame{}, t);
@@ -89,6 +101,9 @@ struct pg_connections {
     }
 
     static asio::awaitable<void> commit(own_frame, connection& c) {
+        if (!c.link_->take_begin().empty()) {
+            co_return;  // nothing was done in it
+        }
         pg_outcome answer;
         std::exception_ptr error;
         try {
@@ -165,7 +180,7 @@ asio::awaitable<void> connection::begin(const transaction_options& options) {
         case isolation::serializable: text += " ISOLATION LEVEL SERIALIZABLE"; break;
     }
     text += options.access == access_mode::read_only ? " READ ONLY" : "";
-    return execute_script(std::move(text));
+    return detail::pg_connections::begin(detail::own_frame{}, *this, std::move(text));
 }
 
 asio::awaitable<void> connection::commit() {
@@ -173,7 +188,7 @@ asio::awaitable<void> connection::commit() {
 }
 
 asio::awaitable<void> connection::roll_back(std::string text) {
-    return detail::pg_connections::roll_back(*this, std::move(text));
+    return detail::pg_connections::roll_back(detail::own_frame{}, *this, std::move(text));
 }
 
 asio::awaitable<void> connection::apply(session_options options) {
@@ -203,7 +218,7 @@ asio::awaitable<void> connection::reset() {
 }
 
 asio::awaitable<void> connection::ping() {
-    return roll_back("");
+    return detail::pg_connections::run_in_time(*this, "");
 }
 
 bool connection::retry_opening(const std::exception_ptr& error) {

@@ -119,7 +119,8 @@ struct session_use {
 /// are such.
 ///
 /// - `execute(query)`, `stream(query, sink)`: one statement. `execute_script(text)`: any number, without parameters.
-/// - `begin(options)`, `commit()`: as the names say. `commit` throws `sql_errc::rolled_back` where the database rolled
+/// - `begin(options)`, `commit()`: as the names say. `begin` may leave the sending to the first statement, which then also
+///   has BEGIN's errors; `status()` is `in_transaction` meanwhile. `commit` throws `sql_errc::rolled_back` where the database rolled
 ///   back instead, and `sql_errc::commit_unknown` where its answer was lost.
 /// - `roll_back(text)`: `execute_script` for cleanups, with a deadline of its own, after which the connection is killed.
 /// - `apply(options)`: before a session. `reset()`: after a session or a lease, as if there had been none; not in a

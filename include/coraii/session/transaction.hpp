@@ -231,7 +231,8 @@ async_scope<transaction<Connection>> begin_in(Connection& c, const scope_handle&
 /// Cancellation: of setup: a transaction that was begun nevertheless is rolled back. The cleanup is shielded.
 ///   `cleanup_timeout` bounds it: a COMMIT that is then under way is cancelled, and what the database answers counts:
 ///   committed (`errc::cleanup_timeout`), or not (`sql_errc::canceled`). `sql_errc::commit_unknown` if there is no answer.
-/// Errors: of setup, the database's; `sql_errc::inner_transaction_open`, before anything is sent, if a transaction is open
+/// Errors: of setup, the database's (PostgreSQL's refusal of BEGIN itself comes with the first statement);
+///   `sql_errc::inner_transaction_open`, before anything is sent, if a transaction is open
 ///   that was begun with a statement. Of the cleanup: what COMMIT gave, `sql_errc::rolled_back` if the database has rolled
 ///   back instead, `sql_errc::commit_unknown` if its answer was lost, `sql_errc::connection_lost` if COMMIT was not sent,
 ///   `sql_errc::statement_failed` if a statement of the body has ended the transaction.

@@ -64,10 +64,10 @@ public:
     void count(thread_slot::number thread_slot::* which) noexcept { here().count(which); }
     scope_stats stats() const noexcept { return slots_.stats(); }
 
-    /// Gives it a number to be listed by. Those that may be listed later only, when their coroutine is destroyed, do not
-    /// share a counter between threads: they come between the two that were listed around them, and of several there the
-    /// first to be destroyed, which is the inner one, is the newest.
-    CORAII_DECL void count_opened(registry_entry& entry, bool listed_now) noexcept;
+    /// Gives it a number to be listed by, and lists it if it is to be `listed` now. Those that may be listed later only,
+    /// when their coroutine is destroyed, take no lock: they come between the two that were listed around them, and of
+    /// several there the first to be destroyed, which is the inner one, is the newest.
+    CORAII_DECL void count_opened(registry_entry& entry, bool listed) noexcept;
 
     bool dying() const noexcept { return dying_.load(std::memory_order_acquire); }
     bool tracking() const noexcept { return tracking_.load(std::memory_order_relaxed); }
@@ -155,7 +155,12 @@ private:
 
     static CORAII_DECL bool is_newer(const registry_entry& a, const registry_entry& b) noexcept;
 
+    // Under the mutex.
+    CORAII_DECL void list(registry_entry& entry) noexcept;
     CORAII_DECL void unlink(registry_entry& entry) noexcept;
+
+    /// All who wait, if nothing runs in the background.
+    CORAII_DECL void tell_drained();
 
     thread_slots slots_;
     module_cache cached_in_;
@@ -170,6 +175,7 @@ private:
     registry_entry* newest_ = nullptr;
     std::uint64_t changes_ = 0;  // of the list
     std::vector<unique_function<>> drain_waiters_;
+    std::atomic<bool> somebody_drains_{false};
 };
 
 }  // namespace detail

@@ -67,6 +67,10 @@ struct registry_entry {
 
     /// True if the caller had the last hold, and has given it up.
     bool drop_only_hold() noexcept {
+        if (has_references(2)) {  // the coroutine's own, and the caller's: there is nobody else who could hold it
+            holds_.store(0, std::memory_order_relaxed);
+            return true;
+        }
         unsigned only_mine = 1;
         return holds_.compare_exchange_strong(only_mine, 0);
     }

@@ -86,7 +86,9 @@ public:
         }
         return scope_phase::closed;
     }
-    std::string_view name() const noexcept override { return settings_ ? settings_->name : std::string_view{}; }
+    std::string_view name() const noexcept override {
+        return settings_ && !settings_->name.empty() ? std::string_view{settings_->name} : std::string_view{default_name_};
+    }
 
     scope_state state() const noexcept { return state_.load(); }
 
@@ -104,7 +106,7 @@ public:
     bool claim_cleanup_inline(exit_status status) noexcept {
         status_ = std::move(status);
         waited_ = true;
-        if (!has_references(2) && !drop_only_hold()) {  // the coroutine's own, and the caller's
+        if (!drop_only_hold()) {
             return false;
         }
         state_.store(scope_state::cleaning, std::memory_order_release);
@@ -124,6 +126,7 @@ public:
     std::exception_ptr error_;  // what the coroutine threw; then what the waiter is to be given
     waiter waiter_;  // for the end of setup, then for that of the cleanup: nobody waits for both at once
     boost::intrusive_ptr<registry_entry> held_below_;  // held until this one is closed (exit_stack)
+    const char* default_name_ = "";  // for reports, where the user gives none
     bool released_ = false;  // the user took the resource: nothing is to be cleaned
     bool setup_is_awaited_ = true;  // by the waiter; not where an exit_stack has put it on itself
     bool keeps_context_running_ = false;  // while it is open: it is a guard's, not a `with`'s
@@ -137,11 +140,7 @@ protected:
     bool move_state(scope_state from, scope_state to) noexcept { return state_.compare_exchange_strong(from, to); }
 
     void count_opened() noexcept {
-        const bool listed = keeps_context_running_ || registry_->tracking();
-        registry_->count_opened(*this, listed);
-        if (listed) {
-            registry_->add(*this);
-        }
+        registry_->count_opened(*this, keeps_context_running_ || registry_->tracking());
     }
 
     void count_ended() noexcept {

@@ -88,7 +88,7 @@ public:
 
     // ---- the end of the use
 
-    /// The user's last word. Unless `waited`, the cleanup runs in the background.
+    /// The user's last word; the caller has a share in the scope. Unless `waited`, the cleanup runs in the background.
     use_end end_use(exit_status status, bool waited) noexcept {
         const scope_state now = state();
         if (now != scope_state::setting_up && now != scope_state::open) {
@@ -186,6 +186,7 @@ public:
             return;
         }
         if (how == deliver::dispatched && may_clean_here()) {
+            const scope_ptr<Executor> alive{this};
             return run_cleanup_here();
         }
         try {
@@ -208,6 +209,7 @@ public:
         if (state() == scope_state::open) {
             registry_->background_began();
         }
+        const scope_ptr<Executor> alive{this};
         status_ = status_.without_await();
         run_cleanup_here();
     }
@@ -265,9 +267,8 @@ private:
         this->run_cleanup_thread();
     }
 
-    /// In the midst of the user's code, maybe in a destructor.
+    /// In the midst of the user's code, maybe in a destructor. Whoever calls it has a share in the scope.
     void run_cleanup_here() noexcept {
-        const scope_ptr<Executor> alive{this};
         try {
             run_cleanup();
         } catch (...) {

@@ -181,9 +181,14 @@ protected:
         thread_.emplace(frame().get_return_object(), executor_.get());
     }
 
+    /// Whoever calls it has a share in the scope.
     void thread_ended() {
-        const scope_ptr<Executor> alive{&self()};
-        const scope_state was = state_.exchange(scope_state::closed);
+        scope_state was = state();
+        if (was == scope_state::cleaning) {
+            state_.store(scope_state::closed, std::memory_order_release);  // nobody else moves it on from there
+        } else {
+            was = state_.exchange(scope_state::closed);
+        }
         thread_->destroy();
         const bool cleaned = was == scope_state::cleaning;
         if (deadline_.stop() && is_only_of_the_cancel(error_)) {
@@ -319,10 +324,11 @@ private:
 
     /// Calls `f` on the scope's executor; if that drops it, where it is dropped.
     void on_executor(void (*f)(core_type&)) {
+        scope_ptr<Executor> alive{&self()};
         if (executor_.runs_here() || registry_->dying()) {
-            return f(self());
+            return f(*alive);
         }
-        executor_.queue(deliver::dispatched, moved_on{scope_ptr<Executor>{&self()}, f});
+        executor_.queue(deliver::dispatched, moved_on{std::move(alive), f});
     }
 
     class moved_on {
@@ -337,7 +343,10 @@ private:
                 } catch (...) { scope_->report(std::current_exception()); }
             }
         }
-        void operator()() { f_(*scope_ptr<Executor>{std::move(scope_)}); }
+        void operator()() {
+            const scope_ptr<Executor> scope = std::move(scope_);
+            f_(*scope);
+        }
 
     private:
         scope_ptr<Executor> scope_;

@@ -10,7 +10,6 @@
 #include <list>
 #include <memory>
 #include <source_location>
-#include <string_view>
 #include <utility>
 
 namespace coraii::detail {
@@ -20,7 +19,7 @@ class pool_state;
 template <class T, class Executor>
 class pool_waiter;
 
-inline constexpr std::string_view lease_name = "pool lease";
+inline constexpr const char* lease_name = "pool lease";
 
 inline clock::time_point later(clock::time_point from, clock::duration by) noexcept {
     return by < (clock::time_point::max)() - from ? from + by : (clock::time_point::max)();
@@ -47,23 +46,24 @@ struct pooled {
 template <class T, class Executor>
 using pool_place = typename std::list<pooled<T, Executor>>::iterator;
 
-/// The right to use a pooled resource, which is given back whatever happens.
+/// The right to use a pooled resource, which is given back whatever happens. Whoever has it has a share in the pool, too.
 template <class T, class Executor>
 class pool_lease {
 public:
     pool_lease() = default;
-    pool_lease(std::shared_ptr<pool_state<T, Executor>> pool, pool_place<T, Executor> place) noexcept
-        : pool_{std::move(pool)}, place_{place} {}
-    pool_lease(pool_lease&&) noexcept = default;
+    pool_lease(pool_state<T, Executor>& pool, pool_place<T, Executor> place) noexcept : pool_{&pool}, place_{place} {}
+    pool_lease(pool_lease&& other) noexcept : pool_{std::exchange(other.pool_, nullptr)}, place_{other.place_} {}
     pool_lease& operator=(pool_lease&& other) noexcept {
-        const pool_lease old{std::move(*this)};
-        pool_ = std::move(other.pool_);
-        place_ = other.place_;
+        pool_lease taken{std::move(other)};
+        std::swap(pool_, taken.pool_);
+        std::swap(place_, taken.place_);
         return *this;
     }
-    ~pool_lease() {
-        if (pool_) {
-            pool_->give_back(place_);
+    ~pool_lease() { give_back(); }
+
+    void give_back() noexcept {
+        if (pool_state<T, Executor>* const pool = std::exchange(pool_, nullptr)) {
+            pool->give_back(place_);
         }
     }
 
@@ -71,12 +71,13 @@ public:
     T& operator*() const noexcept { return *place_->resource; }
     bool usable() const noexcept { return guard_access::use_of(place_->resource)->resource_ != nullptr; }
 
-    const std::shared_ptr<pool_state<T, Executor>>& owner() const noexcept { return pool_; }
     pool_state<T, Executor>& pool() const noexcept { return *pool_; }
-    pool_place<T, Executor> place() const noexcept { return place_; }
 
     /// Without giving it back.
-    auto take() && noexcept { return std::pair{std::move(pool_), place_}; }
+    pool_place<T, Executor> take() && noexcept {
+        pool_ = nullptr;
+        return place_;
+    }
 
     bool spoiled() const noexcept { return pool_->spoiled(place_); }
 
@@ -90,7 +91,7 @@ public:
     }
 
 private:
-    std::shared_ptr<pool_state<T, Executor>> pool_;
+    pool_state<T, Executor>* pool_ = nullptr;
     pool_place<T, Executor> place_{};
 };
 

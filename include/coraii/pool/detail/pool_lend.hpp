@@ -38,7 +38,7 @@ bool give_back_at_once(pool_lease<T, Executor>& lease, const exit_status& why) n
         }
         lease.spoil();
     }
-    lease = {};
+    lease.give_back();
     return true;
 }
 
@@ -47,7 +47,7 @@ template <class T, class Executor>
 async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, pool_lease<T, Executor> lease, clock::duration timeout,
                               std::source_location where) {
     if (!lease) {
-        lease = pool->take_idle(pool, where);
+        lease = pool->take_idle(where);
     }
     if (!lease) {
         const auto waiter = std::make_shared<pool_waiter<T, Executor>>(pool, timeout, where);
@@ -75,9 +75,8 @@ async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, pool_lease<T, Executor
     const exit_status why = co_yield *lease;
     in_use.left = true;
     if (!give_back_at_once(lease, why)) {
-        const pool_ptr<T, Executor> owner = lease.owner();
-        const auto waiter = std::make_shared<pool_waiter<T, Executor>>(owner, (clock::duration::max)(), where);
-        auto begin = [&](const auto& waiting) { owner->reset(std::move(lease), why, waiting); };
+        const auto waiter = std::make_shared<pool_waiter<T, Executor>>(pool, (clock::duration::max)(), where);
+        auto begin = [&](const auto& waiting) { pool->reset(std::move(lease), why, waiting); };
         auto reset = wait_told(waiter, begin, asio::deferred);
         co_await std::move(reset);
     }
@@ -86,16 +85,17 @@ async_scope<T, Executor> lend(pool_ptr<T, Executor> pool, pool_lease<T, Executor
 /// A lease that need not be waited for.
 template <class T, class Executor>
 guard<T, Executor> try_lend(pool_ptr<T, Executor> pool, std::source_location where) {
-    const std::optional<Executor> executor = pool->executor();
-    pool_lease<T, Executor> lease = pool->take_idle(pool, where);
+    std::optional<Executor> executor;
+    pool_lease<T, Executor> lease = pool->take_idle(where, executor);
     if (!lease) {
         pool->check_idle();
         return {};
     }
-    auto lent = lend<T, Executor>(nullptr, std::move(lease), {}, where).named(lease_name);
-    scope_access::made_at(lent, where);
+    auto lent = lend<T, Executor>(std::move(pool), std::move(lease), {}, where);
+    scope_access::made_at(lent, where, lease_name);
     scope_use<Executor> use{scope_access::claim(lent)};
     use->keeps_context_running_ = true;
+    use->setup_is_awaited_ = false;  // it is over when it has begun
     use->begin_at_once(*executor);
     use->rethrow_error();
     return guard_access::make<guard<T, Executor>>(std::move(use));

@@ -84,15 +84,16 @@ public:
 
     // ---- leases
 
-    /// An idle resource that needs no check, unless somebody waits for one. The lease is given `self`.
-    lease_type take_idle(std::shared_ptr<pool_state>& self, std::source_location where) noexcept {
+    /// An idle resource that needs no check, unless somebody waits for one.
+    lease_type take_idle(std::source_location where) noexcept {
         const std::lock_guard lock{mutex_};
-        if (closed_ || !waiting_.empty() || in(pool_phase::idle).empty() || check_is_due(next_idle())) {
-            return {};
-        }
-        const place p = next_idle();
-        lend(p, where);
-        return {std::move(self), p};
+        return idle_lease(where);
+    }
+    /// With the pool's executor.
+    lease_type take_idle(std::source_location where, std::optional<Executor>& executor) noexcept {
+        const std::lock_guard lock{mutex_};
+        executor = executor_;
+        return idle_lease(where);
     }
 
     /// What an acquire that does not wait leaves to the next one.
@@ -272,6 +273,18 @@ private:
 
     bool check_is_due(place p) const noexcept {
         return hooks_.check && clock::now() >= later(p->proven, options_.check_after_idle);
+    }
+
+    lease_type idle_lease(std::source_location where) noexcept {
+        if (closed_ || !waiting_.empty() || in(pool_phase::idle).empty()) {
+            return {};
+        }
+        const place p = next_idle();
+        if (check_is_due(p)) {
+            return {};
+        }
+        lend(p, where);
+        return {*this, p};
     }
 
     void lend(place p, std::source_location where) noexcept {

@@ -119,7 +119,7 @@ void pool_state<T, Executor>::perform(step s) noexcept {
     switch (s.what) {
         case step::kind::none: return;
         case step::kind::close: return clean(s.at);
-        case step::kind::lend: return s.waiter->tell(nullptr, lease_type{self(), s.at});
+        case step::kind::lend: return s.waiter->tell(nullptr, lease_type{*this, s.at});
         case step::kind::tell: return s.waiter->tell(nullptr);
         case step::kind::check:
         case step::kind::open: return start(s.at);
@@ -241,7 +241,7 @@ void pool_state<T, Executor>::check_idle() noexcept {
 
 template <class T, class Executor>
 void pool_state<T, Executor>::reset(lease_type lease, exit_status why, const waiter_ptr& waiter) noexcept {
-    const auto [alive, p] = std::move(lease).take();
+    const place p = std::move(lease).take();
     {
         const std::lock_guard lock{mutex_};
         move(p, pool_phase::resetting);

@@ -16,7 +16,9 @@
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/parallel_group.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/error_code.hpp>
 
 #include <libpq-fe.h>
 
@@ -153,9 +155,16 @@ inline asio::awaitable<void> flush_pg(own_frame, pg_link& link) {
 
 /// Until there is a result to take. Not called where there is one: that saves a coroutine.
 inline asio::awaitable<void> wait_for_pg_result(own_frame, pg_link& link) {
-    co_await flush_pg(own_frame{}, link);
+    if (PQflush(link.handle()) == 1) {
+        co_await flush_pg(own_frame{}, link);
+    }
     while (PQisBusy(link.handle()) != 0) {
-        co_await link.wait(own_frame{}, asio::posix::stream_descriptor::wait_read);
+        link.throw_if_stopped();
+        boost::system::error_code error;  // here, not by `link.wait`: a coroutine less for each statement
+        auto ready = link.socket().async_wait(asio::posix::stream_descriptor::wait_read,
+                                              asio::redirect_error(asio::deferred, error));
+        co_await std::move(ready);
+        link.check_waited(error);
         if (!link.consume()) {
             link.throw_lost();
         }
@@ -207,7 +216,7 @@ inline asio::awaitable<void> recover_pg(own_frame, pg_link& link) {
                 co_await wait_for_pg_result(own_frame{}, link);
             }
             result = link.take_result();
-            if (!result) {
+            if (!link.answer_due()) {
                 break;
             }
             if (is_copy(result.get())) {
@@ -239,6 +248,7 @@ public:
             case PGRES_TUPLES_OK:
             case PGRES_SINGLE_TUPLE:
             case PGRES_EMPTY_QUERY: return true;
+            case PGRES_PIPELINE_ABORTED: return false;  // by an error that came before
             default: break;
         }
         if (is_copy(result.get())) {

@@ -135,6 +135,18 @@ public:
         stop_for(stop::killed);
     }
 
+    // ---- a transaction is begun by its first statement
+
+    /// `begin` goes to the server together with what is sent next. Until then nothing has to be undone.
+    void begin_with_next(std::string begin) {
+        (void)usable();  // if the server has gone, that is to be known now
+        const use checked{*this};
+        begin_ = std::move(begin);
+    }
+    bool begins_with_next() const noexcept { return !begin_.empty(); }
+    /// Empty if there is none.
+    std::string take_begin() noexcept { return std::exchange(begin_, {}); }
+
     // ---- what is known of it
 
     bool killed() const noexcept { return killed_; }
@@ -175,6 +187,9 @@ public:
         }
         if (used_) {
             return transaction_status::active;
+        }
+        if (begins_with_next()) {
+            return transaction_status::in_transaction;
         }
         switch (PQtransactionStatus(handle_)) {
             case PQTRANS_IDLE: return transaction_status::idle;
@@ -225,6 +240,10 @@ public:
     }
     asio::posix::stream_descriptor& socket() noexcept { return socket_; }
 
+    /// What is sent from now on up to `end_pipe` is answered together, and what follows an error is skipped.
+    void begin_pipe() { piped_ = PQenterPipelineMode(handle_) != 0; }
+    void end_pipe() { check_sent(piped_ && PQpipelineSync(handle_) != 0 ? 1 : 0); }
+
     /// What `PQsend...` returned.
     void check_sent(int ok) {
         sent_ = answer_due_ = true;
@@ -235,8 +254,17 @@ public:
 
     /// True if the next result is there, or the news that there is none.
     bool has_result() const noexcept { return PQflush(handle_) != 1 && PQisBusy(handle_) == 0; }
+    /// Null at the end of a statement. Unless `answer_due`, that was the last one.
     pg_result take_result() noexcept {
         pg_result result{PQgetResult(handle_)};
+        if (piped_) {
+            const bool over = PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC;
+            if (!over && (result || PQstatus(handle_) == CONNECTION_OK)) {
+                return result;
+            }
+            piped_ = over && PQexitPipelineMode(handle_) == 0;
+            result = nullptr;
+        }
         answer_due_ = answer_due_ && result;
         if (!result) {
             drop_notifications();
@@ -379,12 +407,14 @@ private:
     std::weak_ptr<external_wait> outside_;
     pg_result late_answer_;
     std::vector<pg_listener*> listeners_;
+    std::string begin_;
     clock::time_point deadline_ = (clock::time_point::max)();
     clock::time_point watched_until_{};
     std::chrono::milliseconds timeout_{0};
     stop stop_ = stop::no;
     bool used_ = false;
     bool answer_due_ = false;
+    bool piped_ = false;
     bool sent_ = false;
     bool recovering_ = false;
     bool interrupted_ = false;

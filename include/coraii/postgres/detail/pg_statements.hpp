@@ -58,6 +58,7 @@ public:
     /// interruption.
     asio::awaitable<void> run_script(own_frame, std::string text, pg_outcome* out = nullptr) {
         check_text(text);
+        co_await begin_now(own_frame{});
         used_ = true;
         // At most; all of the answer may come at once.
         link_->limit_statements(static_cast<std::size_t>(std::count(text.begin(), text.end(), ';')) + 1);
@@ -76,7 +77,7 @@ public:
         pg_outdated suspect = pg_outdated::no;
         for (;;) {
             const bool again = suspect != pg_outdated::no;  // as if it had never been prepared
-            const bool idle = PQtransactionStatus(pg) == PQTRANS_IDLE;
+            const bool idle = PQtransactionStatus(pg) == PQTRANS_IDLE && !link_->begins_with_next();
             std::string name;
             if (!again && may_prepare()) {
                 if (is_missing()) {
@@ -85,25 +86,43 @@ public:
                 name = name_of(query.statement);
             }
             const bool cached = !name.empty();
-            if (!cached && !again && note(query.statement) && may_prepare()) {
-                name = co_await prepare(own_frame{}, query.statement);
+            const bool prepares = !cached && !again && note(query.statement) && may_prepare();
+            if (prepares) {
+                co_await make_room(own_frame{});
+                name = "coraii_" + std::to_string(++names_);
             }
-            send(query.statement, name, values, sink != nullptr);
+            pg_answer begin_answer{*link_, begin_};
             pg_answer answer{*link_, query.statement};
             sql_rows rows;
             bool any = false;  // rows were seen
-            for (bool first = true;; first = false) {
+            bool first = true;
+            for (auto part = send(query.statement, name, values, prepares);;) {
+                // For the statement whose answer comes next.
+                if (sink != nullptr && part == message_part::statement && first) {
+                    PQsetSingleRowMode(pg);
+                }
+
                 if (!link_->has_result()) {
                     co_await wait_for_pg_result(own_frame{}, *link_);
                 }
                 pg_result result = link_->take_result();
                 if (!result) {
-                    break;
-                }
-                if (!answer.good(result)) {
+                    if (!link_->answer_due()) {
+                        break;
+                    }
+                    part = next_part(part, prepares);
                     continue;
                 }
-                if (first) {
+                if (!(part == message_part::begin ? begin_answer : answer).good(result)) {
+                    continue;
+                }
+                if (part != message_part::statement) {
+                    if (part == message_part::prepare) {
+                        prepared_.add(query.statement, name);
+                    }
+                    continue;
+                }
+                if (std::exchange(first, false)) {
                     rows = pg_columns(result.get());
                 }
                 pg_add_rows(result.get(), rows);
@@ -118,6 +137,10 @@ public:
                     link_->limit_statements(1);
                     rows.clear();
                 }
+            }
+            extra_ = extra_ && !prepares;
+            if (begin_answer.error() != nullptr) {
+                begin_answer.end();
             }
             if (again && (suspect == pg_outdated::surely || answer.error() == nullptr)) {
                 forget(query.statement, suspect);
@@ -165,7 +188,22 @@ public:
         used_ = false;
     }
 
+    /// BEGIN is sent now, if it was to go with the next statement.
+    asio::awaitable<void> begin_now(own_frame) {
+        if (link_->begins_with_next()) {
+            std::string begin = link_->take_begin();
+            co_await run_script(own_frame{}, std::move(begin));
+        }
+    }
+
 private:
+    /// What one message to the server may consist of.
+    enum class message_part : unsigned char { begin, prepare, statement };
+
+    static message_part next_part(message_part part, bool prepares) noexcept {
+        return part == message_part::begin && prepares ? message_part::prepare : message_part::statement;
+    }
+
     static void check_text(const std::string& text) {
         if (text.find('\0') != text.npos) {
             throw sql_error{sql_errc::bad_statement, {.message = {}, .statement = text}};
@@ -272,31 +310,30 @@ private:
         }
     }
 
-    asio::awaitable<std::string> prepare(own_frame, const std::string& text) {
-        co_await make_room(own_frame{});
-        std::string name = "coraii_" + std::to_string(++names_);
-        link_->limit_statements(1);
-        link_->check_sent(PQsendPrepare(link_->handle(), name.c_str(), text.c_str(), 0, nullptr));
-        pg_answer answer{*link_, text};
-        co_await read_all(own_frame{}, answer, nullptr);
-        if (answer.error() == nullptr) {
-            prepared_.add(text, name);
-        }
-        extra_ = false;
-        answer.end();
-        co_return name;
-    }
-
-    void send(const std::string& text, const std::string& name, const pg_parameters& v, bool row_by_row) {
+    /// With BEGIN if that is due, and with its preparing: all in one round trip. Says what is answered first.
+    message_part send(const std::string& text, const std::string& name, const pg_parameters& v, bool prepares) {
         PGconn* const pg = link_->handle();
-        link_->limit_statements(1);
+        begin_ = link_->take_begin();
+        const bool begins = !begin_.empty();
+        const bool piped = begins || prepares;
+        link_->limit_statements(std::size_t{1} + begins + prepares);
+        if (piped) {
+            link_->begin_pipe();
+        }
+        if (begins) {
+            link_->check_sent(PQsendQueryParams(pg, begin_.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0));
+        }
+        if (prepares) {
+            link_->check_sent(PQsendPrepare(pg, name.c_str(), text.c_str(), 0, nullptr));
+        }
         link_->check_sent(
             name.empty()
                 ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(), v.lengths(), v.formats(), 0)
                 : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(), v.formats(), 0));
-        if (row_by_row) {
-            PQsetSingleRowMode(pg);
+        if (piped) {
+            link_->end_pipe();
         }
+        return begins ? message_part::begin : prepares ? message_part::prepare : message_part::statement;
     }
 
     static std::uint64_t affected_by(const PGresult* result) {
@@ -320,6 +357,7 @@ private:
     std::size_t next_seen_ = 0;
     std::uint64_t names_ = 0;
     std::string reset_script_;
+    std::string begin_;  // that was sent with the last statement, if any
     bool missing_ = false;  // at the server, perhaps: some of those in prepared_
     bool extra_ = false;  // at the server, perhaps: others than those in prepared_
     bool used_ = false;  // since the last reset

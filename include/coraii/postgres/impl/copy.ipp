@@ -207,6 +207,7 @@ struct pg_copies {
         guard<void> exchange = co_await pg_exchange(link);
         std::exception_ptr error;
         try {
+            co_await pg_access::statements(*parent.connection).begin_now(own_frame{});
             co_await copy.begin(own_frame{},
                                 std::is_same_v<Resource, postgres::copy_writer> ? PGRES_COPY_IN : PGRES_COPY_OUT);
         } catch (...) { error = std::current_exception(); }

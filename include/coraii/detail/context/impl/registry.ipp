@@ -19,31 +19,40 @@
 
 namespace coraii::detail {
 
-void registry::count_opened(registry_entry& entry, bool listed_now) noexcept {
+void registry::count_opened(registry_entry& entry, bool listed) noexcept {
     count(&thread_slot::opened);
-    const std::uint64_t last =
-        listed_now ? numbers_.fetch_add(1, std::memory_order_relaxed) + 1 : numbers_.load(std::memory_order_relaxed);
-    entry.opened_as_.store(2 * last + (listed_now ? 0 : 1), std::memory_order_relaxed);
+    if (!listed) {
+        entry.opened_as_.store(2 * numbers_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        return;
+    }
+    const std::lock_guard lock{mutex_};
+    const std::uint64_t number = numbers_.load(std::memory_order_relaxed) + 1;
+    numbers_.store(number, std::memory_order_relaxed);
+    entry.opened_as_.store(2 * number, std::memory_order_relaxed);
+    list(entry);
 }
 
 void registry::add(registry_entry& entry) noexcept {
     const std::lock_guard lock{mutex_};
+    list(entry);
+}
+
+void registry::list(registry_entry& entry) noexcept {
     if (tracking() && entry.since_ == clock::time_point{}) {
         entry.since_ = clock::now();
     }
     unlink(entry);
-    if (!entry.listed_.exchange(true)) {
-        ++changes_;
-        registry_entry* newer = nullptr;
-        registry_entry* older = newest_;
-        while (older != nullptr && is_newer(*older, entry)) {
-            newer = std::exchange(older, older->older_);
-        }
-        entry.older_ = older;
-        entry.newer_ = newer;
-        (older != nullptr ? older->newer_ : oldest_) = &entry;
-        (newer != nullptr ? newer->older_ : newest_) = &entry;
+    entry.listed_.store(true, std::memory_order_release);
+    ++changes_;
+    registry_entry* newer = nullptr;
+    registry_entry* older = newest_;
+    while (older != nullptr && is_newer(*older, entry)) {
+        newer = std::exchange(older, older->older_);
     }
+    entry.older_ = older;
+    entry.newer_ = newer;
+    (older != nullptr ? older->newer_ : oldest_) = &entry;
+    (newer != nullptr ? newer->older_ : newest_) = &entry;
 }
 
 void registry::remove(registry_entry& entry) noexcept {
@@ -54,30 +63,34 @@ void registry::remove(registry_entry& entry) noexcept {
 }
 
 void registry::background_ended() {
-    if (background_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-        std::vector<unique_function<>> waiters;
-        {
-            const std::lock_guard lock{mutex_};
-            if (background_.load(std::memory_order_acquire) != 0) {
-                return;  // another began meanwhile
-            }
-            waiters.swap(drain_waiters_);
-        }
-        for (unique_function<>& tell : waiters) {
-            std::move(tell)();
-        }
+    // The lock only if somebody waits. Who waits says so before it looks at the count, and we look in the other order.
+    if (background_.fetch_sub(1) == 1 && somebody_drains_.load()) {
+        tell_drained();
     }
 }
 
 void registry::wait_for_background(unique_function<> tell) {
     {
         const std::lock_guard lock{mutex_};
-        if (background_.load(std::memory_order_acquire) != 0) {
-            drain_waiters_.push_back(std::move(tell));
-            return;
-        }
+        drain_waiters_.push_back(std::move(tell));
+        somebody_drains_.store(true);
     }
-    std::move(tell)();
+    tell_drained();
+}
+
+void registry::tell_drained() {
+    std::vector<unique_function<>> waiters;
+    {
+        const std::lock_guard lock{mutex_};
+        if (background_.load() != 0) {
+            return;  // whoever ends last tells
+        }
+        waiters.swap(drain_waiters_);
+        somebody_drains_.store(false);
+    }
+    for (unique_function<>& tell : waiters) {
+        std::move(tell)();
+    }
 }
 
 thread_slot& registry::remember() noexcept {
@@ -137,7 +150,8 @@ bool registry::is_newer(const registry_entry& a, const registry_entry& b) noexce
 }
 
 void registry::unlink(registry_entry& entry) noexcept {
-    if (entry.listed_.exchange(false)) {
+    if (entry.listed_.load(std::memory_order_relaxed)) {
+        entry.listed_.store(false, std::memory_order_release);
         ++changes_;
         (entry.older_ != nullptr ? entry.older_->newer_ : oldest_) = entry.newer_;
         (entry.newer_ != nullptr ? entry.newer_->older_ : newest_) = entry.older_;
