@@ -2,12 +2,19 @@
 #include "support/files.hpp"
 #include "support/scenario.hpp"
 
+#include <boost/asio/read.hpp>
+
 #include <cerrno>
+#include <fcntl.h>
+#include <iterator>
 #include <optional>
 #include <random>
 #include <string>
+#include <string_view>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 #include <vector>
 
 using namespace test;
@@ -33,6 +40,19 @@ lines read_lines(const fs::path& path, asio::io_context& context) {
                 }
                 const std::optional<std::string> still_nothing = co_await f.read_line();
                 CHECK(!still_nothing);
+                const bool ended = f.line_ended();
+                const std::uint64_t whole = co_await f.size();
+                if (f.position() == whole && fs::is_regular_file(f.path())) {
+                    f.seek(0);
+                    lines in_batches;
+                    for (auto batch = co_await f.read_lines(); !batch.empty(); batch = co_await f.read_lines()) {
+                        for (const std::string_view line : batch) {
+                            in_batches.emplace_back(line);
+                        }
+                    }
+                    CHECK(in_batches == to);
+                    CHECK(f.line_ended() == ended);
+                }
                 const std::uint64_t size = co_await f.size();
                 CHECK(f.position() == size);
             });
@@ -165,4 +185,57 @@ TEST_CASE("read_line: a file that grows is read on", "[file][lines]") {
         const auto three = co_await f->read_line();
         CHECK(three == "three");
     }(dir / "log"));
+}
+
+TEST_CASE("read_lines: a batch is what is in memory; lines, batches and bytes can be mixed", "[file][lines]") {
+    const scratch dir;
+    std::string text;
+    for (int i = 0; i < 20'000; ++i) {
+        text += std::to_string(i) + '\n';
+    }
+    text += "last";
+    spit(dir / "f", text);
+    const auto use = [](file& f) -> awaitable<void> {
+        const std::optional<std::string> first = co_await f.read_line();
+        CHECK(first == "0");
+        std::size_t batches = 0;
+        int next = 1;
+        auto batch = co_await f.read_lines();
+        CHECK(f.position() > 60'000);
+        for (; !batch.empty() && f.line_ended(); batch = co_await f.read_lines()) {
+            ++batches;
+            for (const std::string_view line : batch) {
+                CHECK(line == std::to_string(next++));
+            }
+        }
+        CHECK(next == 20'000);
+        CHECK(batches <= 3);
+        CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"last"});
+        const coraii::file_lines none = co_await f.read_lines();
+        CHECK(none.empty());
+        f.seek(2);
+        char byte = 0;
+        co_await asio::async_read(f, asio::buffer(&byte, 1), asio::use_awaitable);
+        CHECK(byte == '1');
+        batch = co_await f.read_lines();
+        CHECK((*batch.begin()).empty());
+        CHECK(*std::next(batch.begin()) == "2");
+    };
+    run(with(open_file(dir / "f"), use));
+}
+
+TEST_CASE("read_lines: after the scope, the file is closed; of a FIFO, what has come", "[file][lines]") {
+    const scratch dir;
+    REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
+    const int writer = ::open((dir / "fifo").c_str(), O_RDWR | O_CLOEXEC);
+    REQUIRE(::write(writer, "a\nb\nc", 5) == 5);
+    const auto use = [writer](file& f) -> awaitable<void> {
+        auto batch = co_await f.read_lines();
+        CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"a", "b"});
+        REQUIRE(::write(writer, "d\n", 2) == 2);
+        batch = co_await f.read_lines();
+        CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"cd"});
+    };
+    run(with(open_file(dir / "fifo"), use));
+    ::close(writer);
 }

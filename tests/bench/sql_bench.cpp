@@ -5,7 +5,8 @@
 //
 // SQLite: the C API, called on a thread of its own. PostgreSQL (with CONNINFO): a loop of PQsendQueryPrepared, poll(2) and
 // PQgetResult over as many connections; and `pgbench`, where it is installed, in two shapes: `-M prepared` beside sessions of
-// 100 selects, resets included; and select and reset script in turn beside sessions of one select.
+// 100 selects, resets included; and select and reset script in turn beside sessions of one select. Where they are installed,
+// also what one would use instead: libpqxx, a thread a connection; and `pg` of Node.js (NODE_PATH says where that is).
 // Prints throughputs and their ratio, the best of several rounds that take turns. Targets: 0.95 for SQLite; beside pgbench 0.75
 // with one connection, 0.9 with eight.
 #include "coraii/postgres.hpp"
@@ -21,18 +22,25 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <libpq-fe.h>
+#if defined(CORAII_BENCH_PQXX)
+#include <pqxx/pqxx>
+#endif
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <barrier>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <functional>
 #include <poll.h>
 #include <string>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -233,6 +241,53 @@ void postgres_by_hand(const std::vector<PGconn*>& connections, int count) {
     }
 }
 
+/// The number after `label` in what a shell command prints; 0 if there is none.
+double number_printed_by(const std::string& command, const char* label) {
+    std::FILE* const out = ::popen(command.c_str(), "r");
+    double number = 0;
+    char line[200];
+    while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr) {
+        const std::string text = line;
+        if (const std::size_t at = text.find(label); at != text.npos) {
+            number = std::strtod(text.c_str() + at + std::strlen(label), nullptr);
+        }
+    }
+    if (out != nullptr) {
+        ::pclose(out);
+    }
+    return number;
+}
+
+#if defined(CORAII_BENCH_PQXX)
+/// A thread a connection, as it blocks.
+double by_libpqxx(const std::string& conninfo, int users, int count) {
+    std::vector<std::thread> threads;
+    std::barrier<> together{users + 1};
+    for (int i = 0; i < users; ++i) {
+        threads.emplace_back([&] {
+            pqxx::connection connection{conninfo};
+            connection.prepare("item", statement);
+            pqxx::nontransaction session{connection};
+            together.arrive_and_wait();
+            for (int n = 0; n < count / users; ++n) {
+                const pqxx::result rows = session.exec_prepared("item", n % 1000 + 1);
+                check(rows[0][0].as<int>() == n % 1000 + 1 && !rows[0][1].is_null());
+            }
+        });
+    }
+    together.arrive_and_wait();
+    return per_second(count, [&] {
+        for (std::thread& thread : threads) {
+            thread.join();
+        }
+    });
+}
+#else
+double by_libpqxx(const std::string&, int, int) {
+    return 0;
+}
+#endif
+
 /// pgbench, running a script of its language; 0 if there is none.
 class pgbench {
 public:
@@ -247,18 +302,7 @@ public:
     pgbench& operator=(const pgbench&) = delete;
     ~pgbench() { std::fclose(script_); }
 
-    double operator()() const {
-        std::FILE* const out = ::popen(command_.c_str(), "r");
-        double per_second = 0;
-        char line[200];
-        while (out != nullptr && std::fgets(line, sizeof line, out) != nullptr) {
-            (void)std::sscanf(line, "tps = %lf", &per_second);
-        }
-        if (out != nullptr) {
-            ::pclose(out);
-        }
-        return per_second;
-    }
+    double operator()() const { return number_printed_by(command_, "tps = "); }
 
 private:
     std::FILE* script_;
@@ -297,12 +341,16 @@ void bench_postgres(const std::string& conninfo, int users) {
     const pgbench prepared{conninfo, users, "prepared", select};
     const pgbench with_reset{conninfo, users, "simple",
                              select + in_one_message(std::string{coraii::detail::pg_statements::reset_all}) + "\n"};
+    const std::string node = "node " + std::filesystem::path{__FILE__}.parent_path().native() + "/node_pg.cjs '" +
+                             conninfo + "' " + std::to_string(users) + " " + std::to_string(count) + " 2>/dev/null";
     share(context, users, 100 * users, [&](int n) { return one_session(pool, n); });
     compare(
         "PostgreSQL, connections: " + std::to_string(users),
         {{"pgbench", [&] { return prepared(); }},
          {"pgbench, with resets", [&] { return with_reset(); }},
          {"libpq by hand", [&] { return per_second(count, [&] { postgres_by_hand(connections, count); }); }, "pgbench"},
+         {"libpqxx", [&] { return by_libpqxx(conninfo, users, count); }, "pgbench"},
+         {"pg of Node.js", [&] { return number_printed_by(node, "tps = "); }, "pgbench"},
          {"one session", measured(context, pool, users, count, count), "pgbench"},
          {"sessions of 100", measured(context, pool, users, count, 100), "pgbench"},
          {"sessions of one", measured(context, pool, users, count, 1), "pgbench, with resets"}});

@@ -5,6 +5,7 @@
 #include "coraii/detail/coroutine/platform.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/file/detail/file_operation.hpp"
+#include "coraii/file/lines.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/async_result.hpp>
@@ -137,7 +138,18 @@ public:
     ///   is long. If it fails, nothing of the line is lost.
     [[nodiscard]] CORAII_DECL asio::awaitable<std::optional<std::string>> read_line();
 
-    /// False if the last line that `read_line` gave had no LF: the file's last one, of which more may be written.
+    /// The next lines, as many as are in memory and at least one; none at the end. For many short lines: one `co_await` a
+    /// block, and no copy.
+    ///
+    ///     for (auto lines = co_await f.read_lines(); !lines.empty(); lines = co_await f.read_lines())
+    ///         for (std::string_view line : lines) { ... }
+    ///
+    /// Effects: as of `read_line`, with which it can be mixed. The position is behind all of them.
+    /// Lifetime: the lines are good until the next operation on the file.
+    [[nodiscard]] CORAII_DECL asio::awaitable<file_lines> read_lines();
+
+    /// False if the last line that `read_line` or `read_lines` gave had no LF: the file's last one, of which more may be
+    /// written.
     CORAII_DECL bool line_ended() const noexcept;
 
     /// Writes all of `text` at the position. When it completes, the kernel has it; `sync` is for the disk.

@@ -7,6 +7,7 @@
 #include "coraii/file/detail/file_call.hpp"
 #include "coraii/file/detail/file_operation.hpp"
 #include "coraii/file/detail/file_state.hpp"
+#include "coraii/file/lines.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
@@ -109,25 +110,18 @@ asio::awaitable<std::size_t> checked_io(own_frame, const char* tried, shared_fil
     co_return std::get<1>(done);
 }
 
-/// The next line is not, or not whole, in memory.
-inline asio::awaitable<std::optional<std::string>> read_on_for_line(own_frame, shared_file file) {
+/// Nothing in memory ends a line. Reads on until something does: that LF; or null at the end of the file.
+inline asio::awaitable<const void*> read_on_for_line(own_frame, shared_file file) {
     for (std::size_t searched = file->unread().size();;) {
         const std::size_t n = co_await checked_io(own_frame{}, "read", file, initiate_read_ahead{});
         if (const void* end = file->end_of_line(searched)) {
-            co_return file->take_line(end);
+            co_return end;
         }
         searched = file->unread().size();
         if (n == 0) {
-            break;
+            co_return nullptr;
         }
     }
-    const std::string_view rest = file->unread();
-    if (rest.empty()) {
-        co_return std::nullopt;
-    }
-    file->consume(rest.size());
-    file->line_ended = false;
-    co_return rest;
 }
 
 /// A line in memory costs no reference count of the file, and is copied once: the result is made where Asio keeps it.
@@ -135,7 +129,21 @@ inline asio::awaitable<std::optional<std::string>> read_line(own_frame, const sh
     if (const void* end = file->end_of_line(0); end != nullptr && file->refused() == 0) {
         co_return file->take_line(end);
     }
-    co_return co_await read_on_for_line(own_frame{}, file);
+    const shared_file kept = file;
+    if (const void* end = co_await read_on_for_line(own_frame{}, kept)) {
+        co_return kept->take_line(end);
+    }
+    const std::string_view rest = kept->take_unended_line();
+    co_return rest.empty() ? std::nullopt : std::optional<std::string>{rest};
+}
+
+/// All lines that are in memory; more are read only if there is none.
+inline asio::awaitable<file_lines> read_lines(own_frame, shared_file file) {
+    const bool ready = file->end_of_line(0) != nullptr && file->refused() == 0;
+    if (ready || co_await read_on_for_line(own_frame{}, file) != nullptr) {
+        co_return file_lines{file->take_lines()};
+    }
+    co_return file_lines{file->take_unended_line()};
 }
 
 inline asio::awaitable<std::string> read_all(own_frame, shared_file file) {

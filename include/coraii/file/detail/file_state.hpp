@@ -236,6 +236,24 @@ public:
         return {line, size != 0 && line[size - 1] == '\r' ? size - 1 : size};
     }
 
+    /// All up to the last LF, of which there is one.
+    std::string_view take_lines() noexcept {
+        line_ended = true;
+        const std::string_view text = unread();
+        const std::string_view lines = text.substr(0, text.rfind('\n') + 1);
+        consume(lines.size());
+        return lines;
+    }
+    /// What stands behind the last LF of the file. Empty if it ends with one.
+    std::string_view take_unended_line() noexcept {
+        const std::string_view rest = unread();
+        if (!rest.empty()) {
+            consume(rest.size());
+            line_ended = false;
+        }
+        return rest;
+    }
+
     asio::any_io_executor executor;
     worker_executor workers;
     std::shared_ptr<descriptor> handle;

@@ -7,6 +7,7 @@
 #include "coraii/file/detail/file_io.hpp"
 #include "coraii/file/detail/file_state.hpp"
 #include "coraii/file/handle.hpp"
+#include "coraii/file/lines.hpp"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -37,6 +38,10 @@ asio::awaitable<std::string> file::read_all() {
 
 asio::awaitable<std::optional<std::string>> file::read_line() {
     return detail::read_line(detail::own_frame{}, state_);
+}
+
+asio::awaitable<file_lines> file::read_lines() {
+    return detail::read_lines(detail::own_frame{}, state_);
 }
 
 asio::awaitable<void> file::write(std::string_view text) {
