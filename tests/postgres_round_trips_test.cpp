@@ -9,10 +9,14 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <vector>
 
 using namespace test;
 using coraii::postgres::connection;
@@ -267,4 +271,33 @@ TEST_CASE("A server that goes away before the first statement, or in it, is a lo
             CHECK(postgres().ask("select count(*) from t") == "0");
         });
     }
+}
+
+TEST_CASE("execute_many is one round trip, however many rows; with its transaction, two", "[postgres][trips][batch]") {
+    counted c;
+    c.run([&](session& s) -> awaitable<void> {
+        std::vector<std::tuple<int, std::string>> rows;
+        for (int i = 0; i < 200; ++i) {
+            rows.emplace_back(i, "row");
+        }
+        const auto insert = [&](auto& client) {
+            return client.execute_many("insert into t values ($1, $2) on conflict do nothing", rows);
+        };
+        for (int i = 0; i < 3; ++i) {
+            CAPTURE(i);
+            std::size_t trips = co_await c.round_trips([&]() -> awaitable<void> { co_await insert(s); });
+            CHECK(trips == 1);
+            trips = co_await c.round_trips([&] {
+                return coraii::with(coraii::begin_transaction(s),
+                                    [&](transaction& tx) -> awaitable<void> { co_await insert(tx); });
+            });
+            CHECK(trips == 2);
+        }
+        const int stored = co_await count(s);
+        CHECK(stored == 200);
+        // More than the sockets between us hold.
+        rows.assign(20'000, {0, std::string(1000, 'x')});
+        const std::uint64_t done = co_await insert(s);
+        CHECK(done == 0);
+    });
 }

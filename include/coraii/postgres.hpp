@@ -18,6 +18,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <source_location>
@@ -61,9 +62,12 @@ public:
     connection& operator=(const connection&) = delete;
 
     using sql_statements<connection>::execute;
+    using sql_statements<connection>::execute_many;
     using sql_statements<connection>::stream;
 
     CORAII_DECL asio::awaitable<sql_rows> execute(sql_query query);
+    /// One round trip.
+    CORAII_DECL asio::awaitable<std::uint64_t> execute_many(sql_batch batch);
     CORAII_DECL asio::awaitable<void> stream(sql_query query, sql_row_sink sink);
     CORAII_DECL asio::awaitable<void> execute_script(std::string text);
 

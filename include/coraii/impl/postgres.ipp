@@ -29,6 +29,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <source_location>
@@ -58,13 +59,24 @@ struct pg_connections {
     }
 
     static asio::awaitable<sql_rows> execute(connection& c, sql_query query) {
-        return with(pg_exchange(c.link_),
-                    [&c, q = std::move(query)] { return c.statements_->run(own_frame{}, q, nullptr, c.fetch_size_); });
+        return with(pg_exchange(c.link_), [&c, q = std::move(query)] {
+            return c.statements_->run(own_frame{}, q.statement, {&q.parameters, 1}, nullptr, 0);
+        });
+    }
+
+    static asio::awaitable<std::uint64_t> execute_many(own_frame, connection& c, sql_batch batch) {
+        if (batch.rows.empty()) {
+            co_return 0;
+        }
+        const sql_rows done = co_await with(pg_exchange(c.link_), [&] {
+            return c.statements_->run(own_frame{}, batch.statement, batch.rows, nullptr, 0);
+        });
+        co_return done.affected();
     }
 
     static asio::awaitable<void> stream(connection& c, sql_query query, sql_row_sink sink) {
         return with(pg_exchange(c.link_), [&c, q = std::move(query), to = std::move(sink)]() -> asio::awaitable<void> {
-            co_await c.statements_->run(own_frame{}, q, &to, c.fetch_size_);
+            co_await c.statements_->run(own_frame{}, q.statement, {&q.parameters, 1}, &to, c.fetch_size_);
         });
     }
 
@@ -161,6 +173,10 @@ connection::connection(scope_handle scope, std::shared_ptr<detail::pg_link> link
 
 asio::awaitable<sql_rows> connection::execute(sql_query query) {
     return detail::pg_connections::execute(*this, std::move(query));
+}
+
+asio::awaitable<std::uint64_t> connection::execute_many(sql_batch batch) {
+    return detail::pg_connections::execute_many(detail::own_frame{}, *this, std::move(batch));
 }
 
 asio::awaitable<void> connection::stream(sql_query query, sql_row_sink sink) {

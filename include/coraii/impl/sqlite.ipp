@@ -25,6 +25,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <source_location>
@@ -79,6 +80,10 @@ connection::connection(scope_handle scope, std::shared_ptr<detail::sqlite_databa
 
 asio::awaitable<sql_rows> connection::execute(sql_query query) {
     return detail::execute_sqlite(detail::own_frame{}, database_, std::move(query));
+}
+
+asio::awaitable<std::uint64_t> connection::execute_many(sql_batch batch) {
+    return detail::execute_many_sqlite(detail::own_frame{}, database_, std::move(batch));
 }
 
 asio::awaitable<void> connection::stream(sql_query query, sql_row_sink sink) {

@@ -12,9 +12,12 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <concepts>
+#include <cstdint>
 #include <functional>
+#include <ranges>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -54,6 +57,16 @@ sql_query make_query(std::string_view statement, Values&&... values) {
     return query;
 }
 
+/// The values of a row: of a tuple, or values already.
+template <class Row>
+std::vector<sql_value> row_values(const Row& row) {
+    if constexpr (std::convertible_to<const Row&, std::vector<sql_value>>) {
+        return row;
+    } else {
+        return std::apply([](const auto&... values) { return make_query({}, values...).parameters; }, row);
+    }
+}
+
 }  // namespace detail
 
 /// What one can do with a connection, a session and a transaction alike; each derives from this.
@@ -72,6 +85,23 @@ public:
     template <class... Values>
     [[nodiscard]] asio::awaitable<sql_rows> execute(std::string_view statement, Values&&... values) {
         return self().execute(detail::make_query(statement, std::forward<Values>(values)...));
+    }
+
+    /// One statement, executed for each of `rows`: a range of tuples of values. Gives how many rows were affected.
+    ///
+    ///     co_await tx.execute_many("insert into orders(id, total) values ($1, $2)", std::vector<std::tuple<int, double>>{...});
+    ///
+    /// Effects: all of it is done or, if a row fails, nothing. All rows go to the database at once, in the time of one
+    ///   statement. Results are thrown away.
+    /// Errors: as of `execute`; `sql_error::row()` says which row failed. In a transaction, that has then failed, where the
+    ///   database has it so.
+    template <std::ranges::input_range Rows>
+    [[nodiscard]] asio::awaitable<std::uint64_t> execute_many(std::string_view statement, Rows&& rows) {
+        sql_batch batch{std::string{statement}, {}};
+        for (const auto& row : rows) {
+            batch.rows.push_back(detail::row_values(row));
+        }
+        return self().execute_many(std::move(batch));
     }
 
     /// One statement; calls `visit(sql_row)` for each row, and awaits what that returns unless it is void. There are never more
@@ -129,6 +159,7 @@ struct session_use {
 /// - `ping()`: asks. `cancel()`: what is under way ends as if its coroutine had been cancelled.
 /// - `kill()`: lost from now on; what is under way ends with `sql_errc::connection_lost`, and the database rolls back.
 ///   At once, without waiting for anything.
+/// - It may have `execute_many(batch)`: all of it, or nothing. Sessions execute the rows one by one otherwise.
 /// - It may have `static bool retry_opening(std::exception_ptr)`: see `pool_hooks`; and `bool rolled_back() const`, for
 ///   when a transaction is over before its COMMIT: whether the database has rolled back by itself, without being told.
 ///

@@ -85,6 +85,8 @@ struct sql_diagnosis {
     std::string statement{};
     /// Where in the statement, in characters, from 1 on; 0: not known.
     std::size_t position = 0;
+    /// Of `execute_many`: the row that failed, from 1 on; else 0.
+    std::size_t row = 0;
 };
 
 /// An error of a database, or of the use of one: a `system_error` whose `code()` is an `sql_errc`, and which has the
@@ -101,6 +103,7 @@ public:
     int native_code() const noexcept { return diagnosis_->native_code; }
     const std::string& statement() const noexcept { return diagnosis_->statement; }
     std::size_t position() const noexcept { return diagnosis_->position; }
+    std::size_t row() const noexcept { return diagnosis_->row; }
 
 private:
     static CORAII_DECL std::string text_of(const sql_diagnosis& d);

@@ -17,11 +17,13 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include <cstdint>
 #include <exception>
 #include <source_location>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace coraii {
 
@@ -36,9 +38,13 @@ public:
     sql_client& operator=(const sql_client&) = delete;
 
     using sql_statements<sql_client>::execute;
+    using sql_statements<sql_client>::execute_many;
     using sql_statements<sql_client>::stream;
 
     [[nodiscard]] asio::awaitable<sql_rows> execute(sql_query query) { return checked().execute(std::move(query)); }
+    [[nodiscard]] asio::awaitable<std::uint64_t> execute_many(sql_batch batch) {
+        return execute_batch(checked(), std::move(batch));
+    }
     [[nodiscard]] asio::awaitable<void> stream(sql_query query, sql_row_sink sink) {
         return checked().stream(std::move(query), std::move(sink));
     }
@@ -59,6 +65,23 @@ private:
     friend struct detail::sql_access;
 
     Connection& checked() const;
+
+    static asio::awaitable<std::uint64_t> execute_batch(Connection& connection, sql_batch batch) {
+        if constexpr (requires { connection.execute_many(std::move(batch)); }) {
+            return connection.execute_many(std::move(batch));
+        } else {
+            return execute_one_by_one(detail::own_frame{}, connection, std::move(batch));
+        }
+    }
+    static asio::awaitable<std::uint64_t> execute_one_by_one(detail::own_frame, Connection& connection,
+                                                             sql_batch batch) {
+        std::uint64_t affected = 0;
+        for (std::vector<sql_value>& row : batch.rows) {
+            const sql_rows done = co_await connection.execute(sql_query{batch.statement, std::move(row)});
+            affected += done.affected();
+        }
+        co_return affected;
+    }
 
     Connection* connection_;
     scope_handle scope_;

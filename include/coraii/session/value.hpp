@@ -39,6 +39,12 @@ struct sql_query {
     std::vector<sql_value> parameters;
 };
 
+/// A statement that is executed once for each of `rows`, which are the values of its parameters.
+struct sql_batch {
+    std::string statement;
+    std::vector<std::vector<sql_value>> rows;
+};
+
 /// How a type of your own is a value: specialise it, with one function or both.
 ///
 ///     template <>

@@ -241,8 +241,8 @@ class pg_answer {
 public:
     pg_answer(pg_link& link, const std::string& statement) : link_{link}, statement_{statement} {}
 
-    /// False if it is an error.
-    bool good(pg_result& result) {
+    /// False if it is an error: of the `row` of a batch.
+    bool good(pg_result& result, std::size_t row = 0) {
         switch (PQresultStatus(result.get())) {
             case PGRES_COMMAND_OK:
             case PGRES_TUPLES_OK:
@@ -258,6 +258,7 @@ public:
         }
         if (!error_) {
             error_ = std::move(result);
+            row_ = row;
         }
         return false;
     }
@@ -276,7 +277,9 @@ public:
             const sql_errc code = link_.killed() ? sql_errc::connection_lost
                                   : outdated     ? sql_errc::statement_outdated
                                                  : pg_errc(error_.get(), link_.has_statement_timeout());
-            throw sql_error{code, pg_diagnosis(error_.get(), statement_)};
+            sql_diagnosis why = pg_diagnosis(error_.get(), statement_);
+            why.row = row_;
+            throw sql_error{code, std::move(why)};
         }
     }
 
@@ -284,6 +287,7 @@ private:
     pg_link& link_;
     const std::string& statement_;
     pg_result error_;
+    std::size_t row_ = 0;
 };
 
 }  // namespace coraii::detail

@@ -10,6 +10,8 @@
 #include "coraii/session/connection.hpp"
 #include "coraii/session/detail/statement_cache.hpp"
 #include "coraii/session/error.hpp"
+#include "coraii/session/rows.hpp"
+#include "coraii/session/value.hpp"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -20,6 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,12 +71,19 @@ public:
         answer.end();
     }
 
-    /// With a sink, it gets the rows, `most` at a time; without, they are returned.
-    asio::awaitable<sql_rows> run(own_frame, const sql_query& query, const sql_row_sink* sink, std::size_t most) {
-        check_text(query.statement);
+    using values = std::vector<sql_value>;
+
+    /// Once for each of `each`, in one message. With a sink, that gets the rows, `most` at a time; without, they are returned.
+    /// Of more than one execution, there are no rows, and the affected ones are counted together.
+    asio::awaitable<sql_rows> run(own_frame, const std::string& text, std::span<const values> each,
+                                  const sql_row_sink* sink, std::size_t most) {
+        check_text(text);
+        for (const values& one : each) {
+            pg_parameters::check(one, text);
+        }
         used_ = true;
         PGconn* const pg = link_->handle();
-        const pg_parameters values{query};
+        const bool many = each.size() > 1;
         pg_outdated suspect = pg_outdated::no;
         for (;;) {
             const bool again = suspect != pg_outdated::no;  // as if it had never been prepared
@@ -83,20 +93,22 @@ public:
                 if (is_missing()) {
                     co_await ask(own_frame{});
                 }
-                name = name_of(query.statement);
+                name = name_of(text);
             }
             const bool cached = !name.empty();
-            const bool prepares = !cached && !again && note(query.statement) && may_prepare();
+            const bool prepares = !cached && !again && (note(text) || many) && may_prepare();
             if (prepares) {
                 co_await make_room(own_frame{});
                 name = "coraii_" + std::to_string(++names_);
             }
             pg_answer begin_answer{*link_, begin_};
-            pg_answer answer{*link_, query.statement};
+            pg_answer answer{*link_, text};
             sql_rows rows;
+            std::uint64_t affected = 0;
+            std::size_t row = 1;
             bool any = false;  // rows were seen
             bool first = true;
-            for (auto part = send(query.statement, name, values, prepares);;) {
+            for (auto part = send(text, name, each, prepares);;) {
                 // For the statement whose answer comes next.
                 if (sink != nullptr && part == message_part::statement && first) {
                     PQsetSingleRowMode(pg);
@@ -110,16 +122,23 @@ public:
                     if (!link_->answer_due()) {
                         break;
                     }
+                    row += part == message_part::statement ? 1U : 0U;
                     part = next_part(part, prepares);
                     continue;
                 }
-                if (!(part == message_part::begin ? begin_answer : answer).good(result)) {
+                if (!(part == message_part::begin ? begin_answer : answer).good(result, many ? row : 0)) {
                     continue;
                 }
                 if (part != message_part::statement) {
                     if (part == message_part::prepare) {
-                        prepared_.add(query.statement, name);
+                        prepared_.add(text, name);
                     }
+                    continue;
+                }
+                if (many) {
+                    affected += affected_by(result.get());
+                    rows.set_affected(affected);
+                    see_tag(result.get());
                     continue;
                 }
                 if (std::exchange(first, false)) {
@@ -143,14 +162,14 @@ public:
                 begin_answer.end();
             }
             if (again && (suspect == pg_outdated::surely || answer.error() == nullptr)) {
-                forget(query.statement, suspect);
+                forget(text, suspect);
             }
             suspect = cached && answer.error() != nullptr ? pg_outdated_by(answer.error(), name) : pg_outdated::no;
             if (suspect != pg_outdated::no) {
                 if (idle && !any && PQtransactionStatus(pg) == PQTRANS_IDLE) {
                     continue;
                 }
-                forget(query.statement, suspect);
+                forget(text, suspect);
             }
             answer.end(suspect == pg_outdated::surely);
             if (sink != nullptr && !rows.empty()) {
@@ -311,12 +330,12 @@ private:
     }
 
     /// With BEGIN if that is due, and with its preparing: all in one round trip. Says what is answered first.
-    message_part send(const std::string& text, const std::string& name, const pg_parameters& v, bool prepares) {
+    message_part send(const std::string& text, const std::string& name, std::span<const values> each, bool prepares) {
         PGconn* const pg = link_->handle();
         begin_ = link_->take_begin();
         const bool begins = !begin_.empty();
-        const bool piped = begins || prepares;
-        link_->limit_statements(std::size_t{1} + begins + prepares);
+        const bool piped = begins || prepares || each.size() > 1;
+        link_->limit_statements(each.size() + begins + prepares);
         if (piped) {
             link_->begin_pipe();
         }
@@ -326,10 +345,13 @@ private:
         if (prepares) {
             link_->check_sent(PQsendPrepare(pg, name.c_str(), text.c_str(), 0, nullptr));
         }
-        link_->check_sent(
-            name.empty()
-                ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(), v.lengths(), v.formats(), 0)
-                : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(), v.formats(), 0));
+        for (const values& one : each) {
+            const pg_parameters v{one};
+            link_->check_sent(
+                name.empty()
+                    ? PQsendQueryParams(pg, text.c_str(), v.count(), nullptr, v.values(), v.lengths(), v.formats(), 0)
+                    : PQsendQueryPrepared(pg, name.c_str(), v.count(), v.values(), v.lengths(), v.formats(), 0));
+        }
         if (piped) {
             link_->end_pipe();
         }

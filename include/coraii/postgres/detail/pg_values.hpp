@@ -32,18 +32,29 @@ inline constexpr Oid boolean = 16, bytea = 17, int8 = 20, int2 = 21, int4 = 23, 
 /// Bytes go as they are; all else as text, so that the server takes it for whatever type it needs.
 class pg_parameters {
 public:
-    explicit pg_parameters(const sql_query& query) {
-        const std::vector<sql_value>& from = query.parameters;
+    explicit pg_parameters(const std::vector<sql_value>& from) {
         const std::size_t n = from.size();
-        if (n > most) {
-            throw wrong_parameter_count(n, most, query.statement);
-        }
         texts_.reserve(n);
         values_.reserve(n);
         lengths_.reserve(n);
         formats_.reserve(n);
         for (const sql_value& value : from) {
             std::visit([this](const auto& v) { add(v); }, value);
+        }
+    }
+
+    /// Errors: there are too many, or one is too long, to be sent.
+    static void check(const std::vector<sql_value>& values, const std::string& statement) {
+        if (values.size() > most) {
+            throw wrong_parameter_count(values.size(), most, statement);
+        }
+        for (const sql_value& value : values) {
+            const auto* text = std::get_if<std::string>(&value);
+            const auto* bytes = std::get_if<sql_bytes>(&value);
+            const std::size_t size = text != nullptr ? text->size() : bytes != nullptr ? bytes->size() : 0;
+            if (size > INT_MAX) {
+                throw sql_error{sql_errc::bad_conversion, {.message = std::to_string(size) + " bytes are too many"}};
+            }
         }
     }
 
@@ -67,9 +78,6 @@ private:
         add_raw(texts_.back().c_str(), texts_.back().size(), 0);
     }
     void add_raw(const void* data, std::size_t size, int format) {
-        if (size > INT_MAX) {
-            throw sql_error{sql_errc::bad_conversion, {.message = std::to_string(size) + " bytes are too many"}};
-        }
         values_.push_back(static_cast<const char*>(data));
         lengths_.push_back(static_cast<int>(size));
         formats_.push_back(format);

@@ -79,6 +79,9 @@ std::string sql_error::text_of(const sql_diagnosis& d) {
     if (d.position != 0) {
         text += " at character " + std::to_string(d.position);
     }
+    if (d.row != 0) {
+        text += " in row " + std::to_string(d.row);
+    }
     if (!d.statement.empty()) {
         constexpr std::size_t most = 300;  // characters shown
         text += (text.empty() ? "in: " : " in: ") + d.statement.substr(0, most);

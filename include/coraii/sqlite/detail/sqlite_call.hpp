@@ -9,6 +9,7 @@
 #include "coraii/exit_status.hpp"
 #include "coraii/session/connection.hpp"
 #include "coraii/session/rows.hpp"
+#include "coraii/session/value.hpp"
 #include "coraii/sqlite/detail/sqlite_database.hpp"
 #include "coraii/with.hpp"
 
@@ -95,6 +96,13 @@ inline asio::awaitable<sql_rows> execute_sqlite(own_frame, sqlite_ptr db, sql_qu
     auto job = [database = db.get(), exchange] { exchange->rows = database->execute(exchange->query); };
     co_await use_sqlite(own_frame{}, db, std::move(job));
     co_return std::move(exchange->rows);
+}
+
+inline asio::awaitable<std::uint64_t> execute_many_sqlite(own_frame, sqlite_ptr db, sql_batch batch) {
+    const auto affected = std::make_shared<std::uint64_t>(0);
+    auto job = [database = db.get(), affected, batch = std::move(batch)] { *affected = database->execute_many(batch); };
+    co_await use_sqlite(own_frame{}, db, std::move(job));
+    co_return *affected;
 }
 
 /// A statement whose rows come bit by bit.

@@ -8,6 +8,7 @@
 #include "coraii/session/error.hpp"
 #include "coraii/session/options.hpp"
 #include "coraii/session/rows.hpp"
+#include "coraii/session/value.hpp"
 #include "coraii/sqlite/detail/sqlite_error.hpp"
 #include "coraii/sqlite/detail/sqlite_handle.hpp"
 #include "coraii/sqlite/detail/sqlite_statement.hpp"
@@ -26,6 +27,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace coraii::detail {
 
@@ -150,7 +152,7 @@ public:
     }
 
     sql_rows execute(const sql_query& query) {
-        sqlite_statement& statement = prepared(query);
+        sqlite_statement& statement = prepared(query.statement);
         const reset_at_end reset{statement};
         statement.bind(query.parameters);
         const std::int64_t before = sqlite3_total_changes64(db_);
@@ -159,16 +161,45 @@ public:
         for (; more; more = step(statement)) {
             statement.add_row(rows);
         }
-        // The rows that triggers and foreign keys changed are part of the total alone; other statements change neither.
-        if (!statement.does(sqlite_statement::defines) && sqlite3_total_changes64(db_) != before) {
-            rows.set_affected(static_cast<std::uint64_t>(sqlite3_changes64(db_)));
-        }
+        rows.set_affected(affected_by(statement, before));
         return rows;
+    }
+
+    /// All of it, or nothing. The rows affected.
+    std::uint64_t execute_many(const sql_batch& batch) {
+        if (batch.rows.empty()) {
+            return 0;
+        }
+        const bool alone = sqlite3_get_autocommit(db_) != 0 && !rolled_back_;
+        if (alone) {
+            begin(access_mode::read_write);
+        } else {
+            run_script("SAVEPOINT coraii_many");
+        }
+        std::uint64_t affected = 0;
+        std::size_t row = 0;
+        try {
+            for (const auto& values : batch.rows) {
+                ++row;
+                affected += execute_row(batch.statement, values);
+            }
+            row = 0;
+            run_script(alone ? "COMMIT" : "RELEASE coraii_many");
+        } catch (const sql_error& e) {
+            undo_many(alone);
+            sql_diagnosis why{.message = e.message(), .native_code = e.native_code(), .statement = e.statement()};
+            why.row = row;
+            throw sql_error{static_cast<sql_errc>(e.code().value()), std::move(why)};
+        } catch (...) {
+            undo_many(alone);
+            throw;
+        }
+        return affected;
     }
 
     /// A statement whose rows come bit by bit. The query lives as long as that lasts.
     sqlite_statement& begin_rows(const sql_query& query) {
-        sqlite_statement& statement = prepared(query);
+        sqlite_statement& statement = prepared(query.statement);
         statement.bind(query.parameters);
         return statement;
     }
@@ -241,12 +272,42 @@ private:
         }
     }
 
-    sqlite_statement& prepared(const sql_query& query) {
-        check_text(query.statement);
+    std::uint64_t execute_row(const std::string& text, const std::vector<sql_value>& values) {
+        sqlite_statement& statement = prepared(text);
+        const reset_at_end reset{statement};
+        statement.bind(values);
+        const std::int64_t before = sqlite3_total_changes64(db_);
+        while (step(statement)) {}
+        return affected_by(statement, before);
+    }
+
+    // The rows that triggers and foreign keys changed are part of the total alone; other statements change neither.
+    std::uint64_t affected_by(const sqlite_statement& statement, std::int64_t total_before) const noexcept {
+        return !statement.does(sqlite_statement::defines) && sqlite3_total_changes64(db_) != total_before
+                   ? static_cast<std::uint64_t>(sqlite3_changes64(db_))
+                   : 0;
+    }
+
+    /// If it cannot be undone, the connection is not to be used any more: then SQLite rolls back when it is closed.
+    void undo_many(bool alone) noexcept {
+        try {
+            if (alone) {
+                roll_back("ROLLBACK");
+            } else {
+                roll_back("ROLLBACK TO coraii_many; RELEASE coraii_many");
+            }
+        } catch (...) {
+            const std::lock_guard lock{mutex_};
+            killed_ = killed_ || !rolled_back_;
+        }
+    }
+
+    sqlite_statement& prepared(const std::string& text) {
+        check_text(text);
         begin_waiting();
-        sqlite_statement* found = statements_.find(query.statement);
+        sqlite_statement* found = statements_.find(text);
         if (found == nullptr) {
-            once_ = traces_.compile(query.statement);
+            once_ = traces_.compile(text);
             found = &*once_;
             // What a PRAGMA does it may do when it is compiled, and only then.
             if (options_.statement_cache != 0 &&
@@ -254,7 +315,7 @@ private:
                 if (statements_.full()) {
                     statements_.drop_oldest();
                 }
-                found = &statements_.add(query.statement, *std::move(once_));
+                found = &statements_.add(text, *std::move(once_));
             }
         }
         traces_.repeat(*found);
