@@ -41,6 +41,7 @@
 #include <poll.h>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -176,6 +177,63 @@ awaitable<void> sqlite_by_hand(asio::io_context& context, asio::thread_pool& wor
     }
 }
 
+/// `count` inserts, 100 in a transaction, which is one call on the worker.
+awaitable<void> sqlite_inserts_by_hand(asio::io_context& context, asio::thread_pool& worker, sqlite3* db,
+                                       sqlite3_stmt* insert, int count) {
+    for (int i = 0; i < count; i += 100) {
+        co_await asio::post(asio::bind_executor(worker.get_executor(), asio::use_awaitable));
+        check(sqlite3_exec(db, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
+        for (int k = 0; k < 100; ++k) {
+            const std::string text = "name " + std::to_string(k);
+            sqlite3_bind_int64(insert, 1, k);
+            sqlite3_bind_text(insert, 2, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+            check(sqlite3_step(insert) == SQLITE_DONE);
+            sqlite3_reset(insert);
+        }
+        check(sqlite3_exec(db, "COMMIT", nullptr, nullptr, nullptr) == SQLITE_OK);
+        co_await asio::post(asio::bind_executor(context.get_executor(), asio::use_awaitable));
+    }
+}
+
+/// The same by `insert_hundred(session, rows)`.
+template <class Pool, class Insert>
+awaitable<void> sqlite_inserts(Pool& pool, int count, Insert insert_hundred) {
+    for (int i = 0; i < count; i += 100) {
+        std::vector<std::tuple<int, std::string>> rows;
+        for (int k = 0; k < 100; ++k) {
+            rows.emplace_back(k, "name " + std::to_string(k));
+        }
+        co_await coraii::with(coraii::open_session(pool), [&](auto& session) { return insert_hundred(session, rows); });
+    }
+}
+
+void compare_sqlite_inserts(asio::io_context& context, asio::thread_pool& worker, sqlite3* db,
+                            coraii::pool<coraii::sqlite::connection>& pool) {
+    constexpr const char* text = "insert into log(id, name) values ($1, $2)";
+    check(sqlite3_exec(db, "create table log(id integer, name text)", nullptr, nullptr, nullptr) == SQLITE_OK);
+    sqlite3_stmt* insert = nullptr;
+    check(sqlite3_prepare_v2(db, text, -1, &insert, nullptr) == SQLITE_OK);
+    constexpr int count = 20'000;
+    const auto by_hand = [&] { run(context, sqlite_inserts_by_hand(context, worker, db, insert, count)); };
+    const auto many = [&](auto& session, auto& rows) -> awaitable<void> { co_await session.execute_many(text, rows); };
+    const auto one_by_one = [&](auto& session, auto& rows) {
+        return coraii::with(coraii::begin_transaction(session), [&](auto& tx) -> awaitable<void> {
+            for (const auto& [id, name] : rows) {
+                co_await tx.execute(text, id, name);
+            }
+        });
+    };
+    compare(
+        "SQLite, inserts, 100 in a transaction",
+        {{"by hand, one call", [&] { return per_second(count, by_hand); }},
+         {"execute_many", [&] { return per_second(count, [&] { run(context, sqlite_inserts(pool, count, many)); }); },
+          "by hand, one call"},
+         {"execute, each",
+          [&] { return per_second(count, [&] { run(context, sqlite_inserts(pool, count, one_by_one)); }); },
+          "by hand, one call"}});
+    sqlite3_finalize(insert);
+}
+
 void bench_sqlite() {
     std::string directory = (std::filesystem::temp_directory_path() / "coraii-bench-XXXXXX").native();
     if (mkdtemp(directory.data()) == nullptr) {
@@ -199,6 +257,7 @@ void bench_sqlite() {
                            {"one session", measured(context, pool, 1, count, count), "by hand"},
                            {"sessions of 100", measured(context, pool, 1, count, 100), "by hand"},
                            {"sessions of one", measured(context, pool, 1, count, 1), "by hand"}});
+        compare_sqlite_inserts(context, worker, db, pool);
         sqlite3_finalize(select);
         sqlite3_close(db);
         run(context, pool.close());

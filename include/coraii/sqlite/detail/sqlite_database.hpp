@@ -179,9 +179,10 @@ public:
         std::uint64_t affected = 0;
         std::size_t row = 0;
         try {
+            sqlite_statement& statement = prepared(batch.statement);
             for (const auto& values : batch.rows) {
                 ++row;
-                affected += execute_row(batch.statement, values);
+                affected += execute_row(statement, values);
             }
             row = 0;
             run_script(alone ? "COMMIT" : "RELEASE coraii_many");
@@ -272,8 +273,7 @@ private:
         }
     }
 
-    std::uint64_t execute_row(const std::string& text, const std::vector<sql_value>& values) {
-        sqlite_statement& statement = prepared(text);
+    std::uint64_t execute_row(sqlite_statement& statement, const std::vector<sql_value>& values) {
         const reset_at_end reset{statement};
         statement.bind(values);
         const std::int64_t before = sqlite3_total_changes64(db_);
