@@ -7,11 +7,13 @@
 
 #include <catch2/matchers/catch_matchers_string.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace test;
@@ -245,18 +247,19 @@ TEST_CASE("README: the sweep finds what README says", "[readme]") {
     CHECK_THAT(first.problems.front(), Catch::Matchers::EndsWith("was set up and never cleaned"));
 }
 
-TEST_CASE("README: every C++ block stands in a compiled file, as it is", "[readme]") {
+TEST_CASE("README and guide: every C++ block stands in a compiled file, as it is", "[readme]") {
     const auto root = std::filesystem::path{__FILE__}.parent_path().parent_path();
-    const auto readme = lines_of(root / "README.md");
+    const auto [page, expected] = GENERATE(std::pair{"README.md", 1}, std::pair{"examples/GUIDE.md", 12});
+    const auto text = lines_of(root / page);
     int blocks = 0;
-    for (std::size_t i = 0; i < readme.size(); ++i) {
-        if (readme[i] != "```cpp") {
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != "```cpp") {
             continue;
         }
         ++blocks;
-        INFO("README.md, line " << i + 1);
+        INFO(page << ", line " << i + 1);
         REQUIRE(i > 0);
-        std::istringstream marker{readme[i - 1]};
+        std::istringstream marker{text[i - 1]};
         std::string word;
         std::string file;
         std::string name;
@@ -268,10 +271,22 @@ TEST_CASE("README: every C++ block stands in a compiled file, as it is", "[readm
             name.clear();
         }
         std::vector<std::string> shown;
-        for (std::size_t j = i + 1; j < readme.size() && readme[j] != "```"; ++j) {
-            shown.push_back(readme[j]);
+        for (std::size_t j = i + 1; j < text.size() && text[j] != "```"; ++j) {
+            shown.push_back(text[j]);
         }
         CHECK(shown == snippet(lines_of(root / file), name));
     }
-    CHECK(blocks == 13);
+    CHECK(blocks == expected);
+}
+
+TEST_CASE("README: 200 lines, the first example by line 25, and each guarantee once", "[readme]") {
+    const auto text = lines_of(std::filesystem::path{__FILE__}.parent_path().parent_path() / "README.md");
+    CHECK(text.size() <= 200);
+    const auto first_end = std::find(text.begin(), text.end(), "```");
+    CHECK(first_end - text.begin() <= 25);  // lines before it
+    for (int number = 1; number <= 33; ++number) {
+        const std::string head = "- **G" + std::to_string(number) + "** ";
+        CAPTURE(head);
+        CHECK(std::count_if(text.begin(), text.end(), [&](const std::string& line) { return line.starts_with(head); }) == 1);
+    }
 }

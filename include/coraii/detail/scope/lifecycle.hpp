@@ -139,6 +139,15 @@ protected:
 
     bool move_state(scope_state from, scope_state to) noexcept { return state_.compare_exchange_strong(from, to); }
 
+    /// The state before. Nobody else moves a scope on that is cleaning.
+    scope_state close_state() noexcept {
+        if (state() != scope_state::cleaning) {
+            return state_.exchange(scope_state::closed);
+        }
+        state_.store(scope_state::closed, std::memory_order_release);
+        return scope_state::cleaning;
+    }
+
     void count_opened() noexcept {
         registry_->count_opened(*this, keeps_context_running_ || registry_->tracking());
     }

@@ -181,14 +181,8 @@ protected:
         thread_.emplace(frame().get_return_object(), executor_.get());
     }
 
-    /// Whoever calls it has a share in the scope.
-    void thread_ended() {
-        scope_state was = state();
-        if (was == scope_state::cleaning) {
-            state_.store(scope_state::closed, std::memory_order_release);  // nobody else moves it on from there
-        } else {
-            was = state_.exchange(scope_state::closed);
-        }
+    void thread_ended() {  // whoever calls it has a share in the scope
+        const scope_state was = this->close_state();
         thread_->destroy();
         const bool cleaned = was == scope_state::cleaning;
         if (deadline_.stop() && is_only_of_the_cancel(error_)) {
@@ -343,10 +337,7 @@ private:
                 } catch (...) { scope_->report(std::current_exception()); }
             }
         }
-        void operator()() {
-            const scope_ptr<Executor> scope = std::move(scope_);
-            f_(*scope);
-        }
+        void operator()() { f_(*scope_ptr<Executor>{std::move(scope_)}); }
 
     private:
         scope_ptr<Executor> scope_;

@@ -24,7 +24,6 @@
 
 #include <libpq-fe.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <fcntl.h>
@@ -33,7 +32,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
-#include <vector>
 
 namespace coraii::detail {
 
@@ -211,7 +209,7 @@ public:
             throw std::bad_alloc{};
         }
         PQsetErrorVerbosity(handle_, PQERRORS_VERBOSE);  // the only way to a SQLSTATE
-        PQsetNoticeReceiver(handle_, on_notice, this);
+        PQsetNoticeReceiver(handle_, tell_pg_notice, const_cast<postgres::options*>(&options_));
         assign();
     }
 
@@ -267,7 +265,7 @@ public:
         }
         answer_due_ = answer_due_ && result;
         if (!result) {
-            drop_notifications();
+            listeners_.take_notifications(handle_);
         }
         return result;
     }
@@ -275,16 +273,11 @@ public:
     /// Reads what has come. False if the connection is broken.
     bool consume() noexcept {
         const bool good = PQconsumeInput(handle_) != 0;
-        drop_notifications();
+        listeners_.take_notifications(handle_);
         return good;
     }
 
-    /// Notifications that nobody hears are thrown away.
-    void add_listener(pg_listener& listener) { listeners_.push_back(&listener); }
-    bool hears(const std::string& channel) const noexcept {
-        return std::any_of(listeners_.begin(), listeners_.end(), [&](auto* l) { return l->channel() == channel; });
-    }
-    void drop_listener(pg_listener& listener) noexcept { std::erase(listeners_, &listener); }
+    pg_listeners& listeners() noexcept { return listeners_; }
 
     /// For `offload_call`: what is waited for beside the socket.
     std::weak_ptr<external_wait>* outside() noexcept { return &outside_; }
@@ -328,16 +321,6 @@ private:
             socket_.release();
         }
         PQfinish(std::exchange(handle_, nullptr));
-    }
-
-    // libpq keeps them until somebody asks.
-    void drop_notifications() noexcept {
-        while (PGnotify* const heard = PQnotifies(handle_)) {
-            for (pg_listener* const listener : listeners_) {
-                listener->hear(*heard);
-            }
-            PQfreemem(heard);
-        }
     }
 
     void assign() {
@@ -386,18 +369,6 @@ private:
         }
     }
 
-    static void on_notice(void* self, const PGresult* result) {
-        const auto& handler = static_cast<pg_link*>(self)->options_.on_notice;
-        if (handler) {
-            try {
-                handler({std::string{pg_field(result, PG_DIAG_SEVERITY_NONLOCALIZED)},
-                         std::string{pg_field(result, PG_DIAG_SQLSTATE)},
-                         without_newline(std::string{pg_field(result, PG_DIAG_MESSAGE_PRIMARY)})});
-            } catch (...) {  // libpq cannot let it through
-            }
-        }
-    }
-
     const own_process process_;
     const postgres::options options_;
     worker_executor workers_;
@@ -406,7 +377,7 @@ private:
     asio::steady_timer watchdog_;
     std::weak_ptr<external_wait> outside_;
     pg_result late_answer_;
-    std::vector<pg_listener*> listeners_;
+    pg_listeners listeners_;
     std::string begin_;
     clock::time_point deadline_ = (clock::time_point::max)();
     clock::time_point watched_until_{};

@@ -31,11 +31,11 @@ class pg_notifications final : public pg_listener {
 public:
     pg_notifications(pg_ptr link, std::string channel, std::size_t most)
         : pg_listener{std::move(channel)}, link_{std::move(link)}, most_{most == 0 ? 1 : most} {
-        link_->add_listener(*this);
+        link_->listeners().add(*this);
     }
     pg_notifications(const pg_notifications&) = delete;
     pg_notifications& operator=(const pg_notifications&) = delete;
-    ~pg_notifications() { link_->drop_listener(*this); }
+    ~pg_notifications() { link_->listeners().remove(*this); }
 
     void hear(const PGnotify& heard) noexcept override {
         if (channel() == heard.relname) {
@@ -91,8 +91,8 @@ struct pg_listens {
         co_await parent.connection->execute_script(std::move(begin));
         postgres::notifications opened{all};
         const exit_status why = co_yield opened;
-        link->drop_listener(all);
-        if (why.can_await() && !link->hears(channel)) {
+        link->listeners().remove(all);
+        if (why.can_await() && !link->listeners().hear(channel)) {
             std::string end = "UNLISTEN " + quoted;
             try {
                 co_await parent.connection->execute_script(std::move(end));
