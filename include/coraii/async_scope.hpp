@@ -38,7 +38,7 @@ class async_scope;
 
 /// What an `async_scope<void>` yields: `exit_status why = co_yield coraii::entered;`
 struct entered_t {};
-inline constexpr entered_t entered{};
+inline constexpr entered_t entered{};  ///< yielded by a scope of void
 
 namespace detail {
 
@@ -158,7 +158,7 @@ inline constexpr detail::this_scope_t this_scope{};
 ///   A setup that another setup begins runs in place of that one; 32 levels deep it is posted instead.
 /// Cancellation: during setup a cancel reaches setup's operations, whatever its type (`terminal`, `partial`, `total`),
 ///   after the caller's own filters. If setup succeeds nevertheless, the guard is delivered. From the `co_yield` on
-///   nothing reaches the scope: the cleanup is shielded, but for its own `cleanup_timeout`. It begins with a cancellation
+///   nothing reaches the scope: the cleanup is shielded, except from its own `cleanup_timeout`. It begins with a cancellation
 ///   state of its own; what setup made of its own state (filters, `throw_if_cancelled`) ends with setup.
 /// Errors: those of setup; `errc::no_value` if the coroutine ends without a `co_yield`; `errc::already_awaited` for a
 ///   scope that was used or moved from. A second `co_yield` throws `errc::yielded_twice` into the coroutine, which makes
@@ -177,10 +177,10 @@ class [[nodiscard]] async_scope {
                   "coraii::async_scope<T>: T must be an object type or void, not a reference, an array or const");
 
 public:
-    using value_type = T;
-    using executor_type = Executor;
-    using guard_type = guard<T, Executor>;
-    using promise_type = detail::scope_promise<T, Executor>;
+    using value_type = T;  ///< the type of the resource
+    using executor_type = Executor;  ///< of the coroutine that it is
+    using guard_type = guard<T, Executor>;  ///< what awaiting it gives
+    using promise_type = detail::scope_promise<T, Executor>;  ///< makes it a coroutine's return type
 
     /// From a setup and a cleanup.
     ///
@@ -192,8 +192,8 @@ public:
     async_scope(Setup setup, Cleanup cleanup, std::source_location where = std::source_location::current())
         : async_scope{from_pair(std::move(setup), std::move(cleanup), where)} {}
 
-    async_scope(async_scope&&) noexcept = default;
-    async_scope& operator=(async_scope&&) noexcept = default;
+    async_scope(async_scope&&) noexcept = default;  ///< the other one is empty
+    async_scope& operator=(async_scope&&) noexcept = default;  ///< drops what is not awaited
 
     /// Bounds the cleanup: when it has run for `limit`, it is cancelled (`cancellation_type::terminal`), and once it has
     /// ended, `close` and `with` fail with `errc::cleanup_timeout`, unless it ended with an error of its own
@@ -323,10 +323,10 @@ private:
         }
         return *scope_.operator->();
     }
-
     detail::unstarted_scope<Executor> scope_;
 };
 
+/// Deduces the resource and the executor.
 template <class Setup, class Cleanup>
 async_scope(Setup, Cleanup) -> async_scope<detail::setup_result_t<Setup>, detail::setup_executor_t<Setup>>;
 

@@ -4,7 +4,7 @@
 
 #include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
 
-/// Everything that needs nothing but Boost, but for `coraii/file.hpp`, which costs as much to compile as all of this, and
+/// Everything that needs nothing but Boost, except `coraii/file.hpp`, which costs as much to compile as all of this, and
 /// `coraii/testing.hpp`, which is for tests.
 
 #include "coraii/all.hpp"

@@ -49,6 +49,7 @@ enum class errc {
 /// The category of `errc`, named "coraii".
 CORAII_DECL const boost::system::error_category& error_category() noexcept;
 
+/// Finds `errc` as an error code.
 inline boost::system::error_code make_error_code(errc e) noexcept {
     return {static_cast<int>(e), error_category()};
 }

@@ -6,7 +6,6 @@
 #include "coraii/detail/coroutine/awaited.hpp"
 #include "coraii/detail/coroutine/frame.hpp"
 #include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
-#include "coraii/detail/coroutine/recycler.hpp"
 #include "coraii/detail/coroutine/suspend_until.hpp"
 #include "coraii/detail/region/completion.hpp"
 #include "coraii/detail/region/spawned_thread.hpp"
@@ -14,6 +13,7 @@
 #include "coraii/detail/scope/scope_core.hpp"
 #include "coraii/detail/scope/scope_deadline.hpp"
 #include "coraii/detail/scope/scope_use.hpp"
+#include "coraii/exit_stack/detail/scope_stack.hpp"
 #include "coraii/exit_status.hpp"
 #include "coraii/guard.hpp"
 
@@ -26,7 +26,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <memory>
@@ -44,68 +43,6 @@ namespace detail {
 
 template <class Stack>
 class task_scopes;
-
-/// Scopes in the order in which they were entered, and the right to use each. Its destructor ends the uses, the last first.
-/// A few take no memory.
-template <class Executor>
-class scope_stack {
-    using core_type = scope_core<Executor>;
-
-public:
-    scope_stack() noexcept {}
-    scope_stack(scope_stack&& other) noexcept { swap(other); }
-    scope_stack& operator=(scope_stack other) noexcept {
-        swap(other);
-        return *this;
-    }
-    ~scope_stack() {
-        while (!empty()) {
-            const scope_use<Executor> dropped{pop()};
-        }
-        if (capacity_ > few) {
-            recycling_allocator<core_type*>{}.deallocate(place_.many, capacity_);
-        }
-    }
-
-    bool empty() const noexcept { return size_ == 0; }
-    std::size_t size() const noexcept { return size_; }
-    core_type& operator[](std::size_t i) const noexcept { return *scopes()[i]; }
-
-    /// For one more.
-    void make_room() {
-        if (size_ == capacity_) {
-            core_type** const larger = recycling_allocator<core_type*>{}.allocate(2 * size_ + few);
-            std::copy_n(scopes(), size_, larger);
-            if (capacity_ > few) {
-                recycling_allocator<core_type*>{}.deallocate(place_.many, capacity_);
-            }
-            place_.many = larger;
-            capacity_ = 2 * size_ + few;
-        }
-    }
-
-    /// There is room.
-    void push(scope_ptr<Executor> scope) noexcept { scopes()[size_++] = scope.detach(); }
-    scope_ptr<Executor> pop() noexcept { return {scopes()[--size_], false}; }
-
-private:
-    static constexpr std::size_t few = 3;
-    union place {
-        core_type* here[few];
-        core_type** many;
-    };
-
-    core_type** scopes() noexcept { return capacity_ > few ? place_.many : place_.here; }
-    core_type* const* scopes() const noexcept { return capacity_ > few ? place_.many : place_.here; }
-    void swap(scope_stack& other) noexcept {
-        std::swap(place_, other.place_);
-        std::swap(size_, other.size_);
-        std::swap(capacity_, other.capacity_);
-    }
-
-    place place_{};
-    std::size_t size_ = 0, capacity_ = few;
-};
 
 /// The time limit of a stack that is a scope's resource: when it is up, the cleanup under way is cancelled, and each that
 /// follows.
@@ -224,10 +161,12 @@ async_scope<T, Executor> adopted_scope(std::unique_ptr<T> resource, F cleanup) {
 template <class Executor = asio::any_io_executor>
 class basic_exit_stack {
 public:
-    using executor_type = Executor;
+    using executor_type = Executor;  ///< of the scopes on it
 
-    explicit basic_exit_stack(Executor executor) : executor_{std::in_place, std::move(executor)} {}
+    explicit basic_exit_stack(Executor executor) : executor_{std::in_place, std::move(executor)} {}  ///< empty
+    /// The other one is empty.
     basic_exit_stack(basic_exit_stack&& other) noexcept : scopes_{other.take()}, executor_{other.executor_} {}
+    /// Drops the scopes that are on it, and takes the other's.
     basic_exit_stack& operator=(basic_exit_stack&& other) noexcept {
         detail::scope_stack<Executor> taken = other.take();  // first: it may be ourselves
         const detail::scope_stack<Executor> dropped = take();
@@ -251,6 +190,7 @@ public:
     {
         return detail::enter_stack<T, Executor>(detail::own_frame{}, *this, std::move(scope));
     }
+    /// The same for a scope without a resource. Gives null.
     [[nodiscard]] asio::awaitable<void*, Executor> enter(async_scope<void, Executor> scope) {
         return detail::enter_stack<void, Executor>(detail::own_frame{}, *this, std::move(scope));
     }
@@ -288,11 +228,14 @@ public:
     /// Executor: cleanups run on their scopes' executors; the completion on the handler's associated executor, or the
     ///   stack's if it has none.
     [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
+    /// The same with a completion token.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(Token&& token) {
         return close(exit_status{exit_reason::completed}, std::forward<Token>(token));
     }
+    /// As ended so.
     [[nodiscard]] asio::awaitable<void, Executor> close(exit_status status) { return close_here(std::move(status)); }
+    /// The same with a completion token.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(exit_status status, Token&& token) {
         auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scope_stack<Executor> closed,
@@ -305,9 +248,9 @@ public:
                                                                      token, take(), std::move(status));
     }
 
-    [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }
-    [[nodiscard]] bool empty() const noexcept { return scopes_.empty(); }
-    [[nodiscard]] executor_type get_executor() const { return *executor_; }
+    [[nodiscard]] std::size_t size() const noexcept { return scopes_.size(); }  ///< how many scopes are on it
+    [[nodiscard]] bool empty() const noexcept { return scopes_.empty(); }  ///< true if none is
+    [[nodiscard]] executor_type get_executor() const { return *executor_; }  ///< that its scopes run on
 
 private:
     struct of_task {};
@@ -371,7 +314,7 @@ private:
     bool is_of_task_ = false;  // its coroutine answers for some of them: they hold none below, and may be inline
 };
 
-using exit_stack = basic_exit_stack<>;
+using exit_stack = basic_exit_stack<>;  ///< the usual one
 
 /// A scope whose resource is an empty exit stack.
 template <class Executor = asio::any_io_executor>

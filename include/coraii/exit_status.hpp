@@ -36,7 +36,7 @@ public:
     exit_status(exit_reason reason, std::exception_ptr error = nullptr) noexcept
         : error_{std::move(error)}, reason_{reason} {}
 
-    [[nodiscard]] exit_reason reason() const noexcept { return reason_; }
+    [[nodiscard]] exit_reason reason() const noexcept { return reason_; }  ///< in a word
 
     /// True for `completed` alone.
     [[nodiscard]] bool ok() const noexcept { return reason_ == exit_reason::completed; }

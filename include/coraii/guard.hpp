@@ -40,12 +40,14 @@ class scope_promise;
 class scope_hold {
 public:
     scope_hold() = default;
+    /// One more hold of the same scope.
     scope_hold(const scope_hold& other) noexcept : entry_{other.entry_} {
         if (entry_) {
             entry_->holds_.fetch_add(1, std::memory_order_relaxed);
         }
     }
-    scope_hold(scope_hold&& other) noexcept : entry_{std::move(other.entry_)} {}
+    scope_hold(scope_hold&& other) noexcept : entry_{std::move(other.entry_)} {}  ///< the other one is empty
+    /// Lets its own go.
     scope_hold& operator=(scope_hold other) noexcept {
         entry_.swap(other.entry_);
         return *this;
@@ -56,7 +58,7 @@ public:
         }
     }
 
-    explicit operator bool() const noexcept { return entry_ != nullptr; }
+    explicit operator bool() const noexcept { return entry_ != nullptr; }  ///< true if it holds a scope
 
 private:
     friend class scope_handle;
@@ -110,25 +112,27 @@ namespace detail {
 ///
 /// Move-only. A default-constructed, moved-from, closed or released guard is inert.
 ///
-/// Effects of the destructor, of `reset()` and of assigning over an open guard: the cleanup begins with
-///   `exit_reason::abandoned`; before they return if called on the scope's executor, else it is posted there. (It is also
-///   posted 32 levels deep in cleanups that drop guards.) A guard that is assigned to itself stays as it is. They never
-///   throw. They need no memory on an io_context or a thread_pool; on other executors from other threads Asio's queue
-///   may, and if there is none the cleanup is run when the context is destroyed. An error of such a cleanup goes to
-///   `on_cleanup_error`. Guards that are dropped together are cleaned concurrently, unless one scope holds the other.
-/// Lifetime: the resource lives until the cleanup ends. A guard may outlive the execution context, which cleans what is
-///   still open when it is destroyed, as far as that goes without waiting; the guard must not be dereferenced then.
-/// Thread safety: as a `std::unique_ptr`. It may be dropped or closed on any thread, but not while the execution context
+/// A dropped guard never commits: its cleanup is told `exit_reason::abandoned`. Call `close()` to commit.
+///
+/// Effects of the destructor, of `reset()` and of assigning over an open guard: they start the cleanup. If they are called on
+///   the scope's executor, it begins before they return; else it is posted there. (In cleanups that drop guards, 32 deep, it is
+///   posted as well.) A guard that is assigned to itself stays as it is. They never throw. An error of such a cleanup
+///   goes to `on_cleanup_error`. Guards that are dropped together are cleaned concurrently, unless one scope holds the other.
+/// Memory: on an io_context or a thread_pool they take none. On another executor, from another thread, Asio's queue may take
+///   some. If there is none, the cleanup runs when the context is destroyed.
+/// Lifetime: the resource lives until the cleanup ends. A guard may outlive the execution context. Then the context has
+///   cleaned the scope when it was destroyed, up to the first suspension, and the guard must not be dereferenced.
+/// Thread safety: as a `std::unique_ptr`. It may be dropped or closed on any thread, except while the execution context
 ///   is being destroyed on another.
 template <class T, class Executor = asio::any_io_executor>
 class [[nodiscard]] guard {
 public:
-    using value_type = T;
-    using executor_type = Executor;
+    using value_type = T;  ///< the type of the resource
+    using executor_type = Executor;  ///< that its cleanup runs on
 
     guard() = default;
-    guard(guard&&) noexcept = default;
-    guard& operator=(guard&&) noexcept = default;
+    guard(guard&&) noexcept = default;  ///< the other one is empty
+    guard& operator=(guard&&) noexcept = default;  ///< drops its own, if it has one
 
     /// Preconditions: not inert. An inert guard terminates the program with a message.
     [[nodiscard]] std::add_lvalue_reference_t<T> operator*() const noexcept
@@ -136,6 +140,7 @@ public:
     {
         return *checked();
     }
+    /// The resource. Preconditions: not empty.
     [[nodiscard]] T* operator->() const noexcept
         requires(!std::is_void_v<T>)
     {
@@ -158,6 +163,7 @@ public:
     ///   function. (An inert guard has the system executor.)
     /// Exception safety: if there is no memory for the operation, the guard counts as dropped.
     [[nodiscard]] asio::awaitable<void, Executor> close() { return close(exit_status{exit_reason::completed}); }
+    /// The same with a completion token.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(Token&& token) {
         return close(exit_status{exit_reason::completed}, std::forward<Token>(token));
@@ -168,6 +174,7 @@ public:
     [[nodiscard]] asio::awaitable<void, Executor> close(exit_status status) {
         return detail::close_use(detail::own_frame{}, std::move(use_), std::move(status));
     }
+    /// The same with a completion token.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     [[nodiscard]] auto close(exit_status status, Token&& token) {
         auto close_and_tell = [](auto&& handler, const Executor& executor, detail::scope_use<Executor> use,

@@ -141,28 +141,27 @@ asio::awaitable<R> join(own_frame, std::optional<Body> body) {
 
 }  // namespace detail
 
-/// `co_await joined(body)`: a region in which plain RAII is enough. It awaits `body()`, and returns its result when every
-/// guard that was dropped inside has been cleaned: dropped by the body, by what it calls or awaits, or by coroutines that
+/// `co_await joined(body)`: a region in which plain RAII is enough. It awaits `body()`. It returns the body's result when all
+/// guards that were dropped inside are clean: those that the body dropped, the functions that it calls, and the coroutines that
 /// were spawned on its executor. A destructor can only start an asynchronous cleanup; here something waits for it.
 ///
-/// Cleanups run one after another in the order in which their guards were dropped, so those of local variables in
-/// reverse order of their setup, and the first begins when its guard is dropped. What a cleanup drops itself is a part of
-/// it. A scope that is held (`scope_hold`) lets others pass. The cleanups are shielded, each with its own
-/// `cleanup_timeout`; as with every dropped guard they are told `exit_reason::abandoned`, whatever the body returns: what
-/// has to be committed is closed.
+/// Cleanups run one after another, in the order in which their guards were dropped. So those of local variables run in
+/// reverse order of their setup. The first begins when its guard is dropped. A guard that a cleanup drops is cleaned as a
+/// part of that cleanup. A scope that is held (`scope_hold`) lets others pass. The cleanups are shielded, each with its own
+/// `cleanup_timeout`. They are told `exit_reason::abandoned`, as with every dropped guard. A dropped guard never commits; call
+/// `close()` to commit.
 ///
-/// Where a guard is dropped decides, not where it was set up: one that leaves the region alive is cleaned as any other,
-/// and one that is moved in and dropped there is waited for. Code runs inside if it runs on the region's executor, which
-/// is what `this_coro::executor` gives there, or on a strand made of it, or is called from there; also if it is code of a
-/// shared library. Regions nest; an inner one waits only for guards that were dropped in it. When a region is over, the code
+/// It matters where a guard is dropped, not where it was set up. The region does not wait for a guard that leaves it alive; it
+/// waits for one that is moved in and dropped there. Code is inside if it runs on the region's executor (that is the one
+/// that `this_coro::executor` gives there), on a strand made of it, or is called from there. Code of a shared library counts
+/// the same. Regions nest: an inner one waits only for guards that were dropped in it. After the end of a region, code
 /// that still runs on its executor belongs to the region around it, if any.
 ///
-/// Cancellation: during the body as if it were awaited directly, but that the body is a coroutine thread of its own, as
-///   with `co_spawn`: what passes the caller's filter reaches it, and a filter or a `throw_if_cancelled` that it sets ends
-///   with it. No cancel reaches the cleanups. Afterwards the caller's cancellation state is what it would be without the
-///   library.
-/// Errors: what the body threw, the same exception object; else the first that a cleanup threw. Other errors of cleanups
-///   go to `on_cleanup_error`.
+/// Cancellation: the body is a coroutine thread of its own, as with `co_spawn`: a cancel that passes the caller's filter reaches
+///   it, and a filter or a `throw_if_cancelled` that it sets ends with it. No cancel reaches the cleanups. Afterwards the
+///   caller's cancellation state is as without the library.
+/// Errors: the exception object that the body threw; else the first that a cleanup threw. Other errors of cleanups go to
+///   `on_cleanup_error`.
 /// Executor: all runs on the awaiting coroutine's executor; inside, `this_coro::executor` is one that forwards to it.
 /// Limits: a cleanup that waits for a scope which is held by one dropped later never ends. If a scope set up outside the
 ///   region drops guards in its cleanup after that cleanup first suspends, the region does not wait for them. Nor does it

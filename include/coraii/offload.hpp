@@ -106,9 +106,10 @@ async_scope<T, Executor> offloaded_scope(PoolExecutor pool, std::shared_ptr<Reso
 /// its own executor meanwhile.
 ///
 /// Cancellation: a blocking call cannot be interrupted: a cancel is seen when `open` has returned.
-/// Errors: what `open` throws fails the setup, what `close` throws is the cleanup's error; `errc::offload_stopped` if the
-///   pool is stopped before `open` was called, or what kept it from taking the call. If it does not take `close`, or the context
-///   of the coroutine is being destroyed, `close` is called where we are: a resource that was opened is always closed, once.
+/// Errors: an exception of `open` is the setup's error, one of `close` the cleanup's. `errc::offload_stopped` if the pool was
+///   stopped before it called `open`. If the pool cannot take the call of `open`, that error.
+/// Effects of the cleanup: a resource that was opened is always closed, once. If the pool does not take the call of `close`, or
+///   the context of the coroutine is being destroyed, `close` is called in the thread that finds that out.
 /// Lifetime: `open`, `close` and the resource live until neither side needs them. The pool must outlive the call.
 /// Thread safety: `open` and `close` run on the pool's threads, never both at a time.
 template <class Executor = asio::any_io_executor, class PoolExecutor, class Open, class Close>

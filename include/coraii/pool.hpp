@@ -40,33 +40,32 @@ namespace coraii {
 ///
 /// In a coroutine `open_pool` is better: it also waits for the pool to close.
 ///
-/// A lease is a scope: whatever happens to its user, the resource goes back to the pool, or, if it is broken, is cleaned.
-/// Whoever waits is served in the order of coming, by what comes first: a resource given back, or one newly opened.
+/// A lease is a scope: whatever happens to its user, the resource goes back to the pool. A broken resource is cleaned instead.
+/// Waiters are served in the order of coming, by a resource that is given back or by one that is newly opened.
 ///
-/// The pool, not the waiter, opens: a waiter that gives up leaves the opening going, for the next. One that fails is
-/// repeated, after `open_backoff`, as long as somebody waits; unless the `retry_opening` hook says otherwise. A resource that
-/// is given back and one whose cleanup has not ended count, so there are never more than `max_size`.
+/// The pool opens, not the waiter: if a waiter gives up, the opening goes on, and serves the next one. An opening that fails is
+/// repeated after `open_backoff` while somebody waits, unless the `retry_opening` hook says otherwise. A resource counts until
+/// its cleanup has ended, so there are never more than `max_size`.
 ///
-/// Executor: a lease is acquired and left on the caller's executor. All that concerns the resource itself (opening,
-///   hooks, cleanup, and the timer) runs on the pool's. If several threads run that, and anything there can be cancelled
-///   (an opening by `close`, a hook that runs out of time), it must be a strand, as everywhere in Asio.
-/// Errors: `std::invalid_argument` from the constructor, for options that make no sense. What a factory or a hook throws
-///   stays in the pool (see `acquire`), the error of a resource's cleanup goes to `on_cleanup_error`.
-/// Lifetime: a resource that is open has outstanding work on the pool's executor: `io_context::run()` returns only after
-///   `close`, or when `idle_timeout` has closed all. The pool's looking after what is idle keeps nothing going by itself,
-///   and takes no thread. Destroying the pool is a `close` that does not wait: leases remain good, and their resources are
+/// Executor: a lease is acquired and left on the caller's executor. The resource's own work (opening, hooks, cleanup) and the
+///   timer run on the pool's. If several threads run that, it must be a strand, as everywhere in Asio.
+/// Errors: `std::invalid_argument` from the constructor, for options that make no sense. The exceptions of a factory and of
+///   hooks stay in the pool (see `acquire`). The error of a resource's cleanup goes to `on_cleanup_error`.
+/// Lifetime: an open resource is outstanding work on the pool's executor: `io_context::run()` returns only after `close`, or
+///   when `idle_timeout` has closed all. The maintenance timer does not keep `io_context::run()` from returning, and takes no
+///   thread. Destroying the pool is a `close` that does not wait: leases remain good, and their resources are
 ///   cleaned when they come back. If the pool's context dies, the resources are cleaned as its scopes are (`async_scope`);
 ///   a lease on another context must not be used then, but can be dropped.
-/// Thread safety: safe, but for the destructor.
+/// Thread safety: safe, except for the destructor.
 template <class T, class Executor = asio::any_io_executor>
 class pool {
     static_assert(std::is_object_v<T>, "coraii::pool<T>: T must be what the scopes yield, an object");
 
 public:
-    using value_type = T;
-    using executor_type = Executor;
-    using factory_type = std::function<async_scope<T, Executor>()>;
-    using duration = pool_options::duration;
+    using value_type = T;  ///< the type of the resource
+    using executor_type = Executor;  ///< that the resources' own work runs on
+    using factory_type = std::function<async_scope<T, Executor>()>;  ///< makes a scope for each resource
+    using duration = pool_options::duration;  ///< of the steady clock
 
     /// Opens nothing yet. `factory` makes a new scope for each resource; it and the hooks are called on `executor`.
     pool(Executor executor, factory_type factory, pool_options options = {}, pool_hooks<T> hooks = {}) {
@@ -136,6 +135,7 @@ public:
         return detail::wait_for_pool<T, Executor>(detail::own_frame{}, state_, state_->options().acquire_timeout,
                                                   warm_up_waiter());
     }
+    /// The same with a completion token.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     auto warm_up(Token&& token) {
         return detail::wait_for_pool<T, Executor>(state_, state_->options().acquire_timeout, warm_up_waiter(),
@@ -156,11 +156,13 @@ public:
     [[nodiscard]] asio::awaitable<void, Executor> close(duration drain = std::chrono::seconds{10}) {
         return detail::wait_for_pool<T, Executor>(detail::own_frame{}, state_, checked_drain(drain), close_waiter());
     }
+    /// The same with a completion token.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     auto close(duration drain, Token&& token) {
         return detail::wait_for_pool<T, Executor>(state_, checked_drain(drain), close_waiter(),
                                                   std::forward<Token>(token));
     }
+    /// The same with a `drain` of ten seconds.
     template <asio::completion_token_for<void(std::exception_ptr)> Token>
     auto close(Token&& token) {
         return close(std::chrono::seconds{10}, std::forward<Token>(token));
@@ -263,6 +265,7 @@ template <std::invocable Factory, class Scope = std::invoke_result_t<Factory&>, 
     return open_pool<T, typename Scope::executor_type>(std::move(executor), std::move(factory), options,
                                                        std::move(hooks), where);
 }
+/// On the scope's executor, with the type of the resource from the factory.
 template <std::invocable Factory, class Scope = std::invoke_result_t<Factory&>, class T = typename Scope::value_type>
 [[nodiscard]] auto open_pool(Factory factory, pool_options options = {}, pool_hooks<T> hooks = {},
                              std::source_location where = std::source_location::current()) {

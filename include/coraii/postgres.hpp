@@ -65,37 +65,39 @@ public:
     using sql_statements<connection>::execute_many;
     using sql_statements<connection>::stream;
 
-    CORAII_DECL asio::awaitable<sql_rows> execute(sql_query query);
+    CORAII_DECL asio::awaitable<sql_rows> execute(sql_query query);  ///< One statement.
     /// One round trip.
     CORAII_DECL asio::awaitable<std::uint64_t> execute_many(sql_batch batch);
+    /// One statement, whose rows go to `sink`.
     CORAII_DECL asio::awaitable<void> stream(sql_query query, sql_row_sink sink);
+    /// Any number of statements, without parameters.
     CORAII_DECL asio::awaitable<void> execute_script(std::string text);
 
     /// Sends nothing: BEGIN goes to the server together with the first statement, in one round trip. A transaction of no
     /// statements costs none.
     CORAII_DECL asio::awaitable<void> begin(const transaction_options& options);
-    CORAII_DECL asio::awaitable<void> commit();
+    CORAII_DECL asio::awaitable<void> commit();  ///< as `sql_connection` says
     /// Bounded by `options::recovery_timeout`.
     CORAII_DECL asio::awaitable<void> roll_back(std::string text);
 
-    CORAII_DECL asio::awaitable<void> apply(session_options options);
+    CORAII_DECL asio::awaitable<void> apply(session_options options);  ///< before a session
     /// Takes back what SET and the like have set, the role, LISTEN, cursors, temporary tables, advisory locks, `lastval`, and
     /// what PREPARE has prepared; then runs `options::on_open`. One round trip, or none if nothing was sent since the last
     /// reset, and two more after a PREPARE. It cannot take back: a library that was loaded, temporary replication
     /// slots, `setseed`, and what extensions and procedural languages keep in the server's process.
     CORAII_DECL asio::awaitable<void> reset();
-    CORAII_DECL asio::awaitable<void> ping();
+    CORAII_DECL asio::awaitable<void> ping();  ///< asks the server for nothing
 
     /// False for a wrong password or user (class 28), a database that does not exist (3D000), and a connection string that
     /// cannot be used.
     static CORAII_DECL bool retry_opening(const std::exception_ptr& error);
-    bool rolled_back() const noexcept { return false; }  // never by itself
+    bool rolled_back() const noexcept { return false; }  ///< never by itself
 
-    CORAII_DECL transaction_status status() const noexcept;
-    CORAII_DECL bool usable() noexcept;
-    CORAII_DECL std::string database() const;
-    CORAII_DECL void cancel() noexcept;
-    CORAII_DECL void kill() noexcept;
+    CORAII_DECL transaction_status status() const noexcept;  ///< the server's word
+    CORAII_DECL bool usable() noexcept;  ///< looks, without waiting
+    CORAII_DECL std::string database() const;  ///< its name
+    CORAII_DECL void cancel() noexcept;  ///< stops what is under way
+    CORAII_DECL void kill() noexcept;  ///< without waiting
 
     /// The server process, as in `pg_stat_activity`.
     CORAII_DECL int process_id() const noexcept;

@@ -41,10 +41,10 @@ enum class scope_phase : std::uint8_t { made, setting_up, open, closing, closed 
 
 /// What `for_each_scope` tells of one scope. The name is valid during the call only.
 struct scope_info {
-    std::string_view name;
-    std::source_location where;
+    std::string_view name;  ///< as `named`, or empty
+    std::source_location where;  ///< where it was made
     std::chrono::steady_clock::duration age;  ///< since its setup began
-    scope_phase state;
+    scope_phase state;  ///< when it was looked at
 };
 
 }  // namespace coraii

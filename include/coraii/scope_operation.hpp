@@ -30,10 +30,11 @@ class async_scope;
 template <class T, class Executor>
 class [[nodiscard]] scope_operation {
 public:
-    using executor_type = Executor;
+    using executor_type = Executor;  ///< where the handler has none
 
-    executor_type get_executor() const noexcept { return executor_; }
+    executor_type get_executor() const noexcept { return executor_; }  ///< where the handler has none
 
+    /// Starts it, once. Handler signature: `void(std::exception_ptr, guard)`.
     template <asio::completion_token_for<void(std::exception_ptr, guard<T, Executor>)> Token>
     auto operator()(Token&& token) && {
         auto start = [](auto&& handler, const Executor& executor, detail::unstarted_scope<Executor> scope) {

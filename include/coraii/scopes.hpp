@@ -53,12 +53,12 @@ auto executor_of(Where& where) {
 
 // Each takes an execution context, or an executor of one.
 
-/// Sets what is told of cleanup errors that nobody could be given. The default writes one line to stderr.
+/// Sets the handler for cleanup errors that have no caller to throw to. The default handler writes one line to stderr.
 ///
 /// Effects: replaces the handler of this context; an empty function brings the default back. The handler is called exactly
 ///   once for each error. If it throws, that is caught, and the failure is printed.
-/// Executor: the handler is called on the executor of the scope that failed; for a scope that was dropped in a `joined`, on
-///   that of the coroutine that joins; and when the context is destroyed, in the thread that destroys it.
+/// Executor: the handler is called on the executor of the scope that failed. For a scope that was dropped in a `joined`, it is
+///   called on the executor of the coroutine that joins. When the context is destroyed, it is called in the thread that does so.
 /// Thread safety: safe.
 template <class Where>
     requires detail::context_or_executor<std::remove_cvref_t<Where>>

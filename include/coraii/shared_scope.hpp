@@ -27,11 +27,13 @@
 
 namespace coraii {
 
+/// How a `shared_scope` works.
 struct shared_options {
     /// How long the resource stays open when its last user has left.
     std::chrono::steady_clock::duration linger{};
 };
 
+/// The counts of a `shared_scope`.
 struct shared_stats {
     std::size_t users = 0;  ///< who use a resource, or wait for it
     std::uint64_t generation = 0;  ///< setups that succeeded
@@ -148,9 +150,9 @@ asio::awaitable<void, Executor> close_shared(own_frame, shared_ptr_to<T, Executo
 template <class T, class Executor = asio::any_io_executor>
 class shared_scope {
 public:
-    using value_type = T;
-    using executor_type = Executor;
-    using factory_type = std::function<async_scope<T, Executor>()>;
+    using value_type = T;  ///< the type of the resource
+    using executor_type = Executor;  ///< that the resource's setup and cleanup run on
+    using factory_type = std::function<async_scope<T, Executor>()>;  ///< makes a scope for each generation
 
     /// Sets nothing up yet. Errors: `std::invalid_argument` for an empty factory or a negative `linger`.
     shared_scope(Executor executor, factory_type factory, shared_options options = {}) {

@@ -60,34 +60,36 @@ public:
     using sql_statements<connection>::execute_many;
     using sql_statements<connection>::stream;
 
-    CORAII_DECL asio::awaitable<sql_rows> execute(sql_query query);
+    CORAII_DECL asio::awaitable<sql_rows> execute(sql_query query);  ///< One statement.
     /// One trip to the worker. Outside of a transaction it is one of its own.
     CORAII_DECL asio::awaitable<std::uint64_t> execute_many(sql_batch batch);
+    /// One statement, whose rows go to `sink`.
     CORAII_DECL asio::awaitable<void> stream(sql_query query, sql_row_sink sink);
+    /// Any number of statements, without parameters.
     CORAII_DECL asio::awaitable<void> execute_script(std::string text);
 
     /// A transaction that may write takes its lock at once (BEGIN IMMEDIATE): it then never fails half way because
     /// somebody else has written.
     CORAII_DECL asio::awaitable<void> begin(const transaction_options& options);
-    CORAII_DECL asio::awaitable<void> commit();
-    CORAII_DECL asio::awaitable<void> roll_back(std::string text);
+    CORAII_DECL asio::awaitable<void> commit();  ///< as `sql_connection` says
+    CORAII_DECL asio::awaitable<void> roll_back(std::string text);  ///< as `sql_connection` says
 
-    CORAII_DECL asio::awaitable<void> apply(session_options options);
-    CORAII_DECL asio::awaitable<void> reset();
-    CORAII_DECL asio::awaitable<void> ping();
+    CORAII_DECL asio::awaitable<void> apply(session_options options);  ///< before a session
+    CORAII_DECL asio::awaitable<void> reset();  ///< after a session; see above
+    CORAII_DECL asio::awaitable<void> ping();  ///< reads from the database
 
     /// Only what may pass is repeated: a lock, not an error in the path or in `on_open`.
     CORAII_DECL static bool retry_opening(const std::exception_ptr& error) noexcept;
 
     /// `failed` where SQLite has rolled back by itself.
     CORAII_DECL transaction_status status() const noexcept;
-    CORAII_DECL bool usable() const noexcept;
+    CORAII_DECL bool usable() const noexcept;  ///< false if killed
     /// False: what SQLite itself has rolled back is not idle before the transaction ends.
     static bool rolled_back() noexcept { return false; }
     /// The path as it was given.
     const std::string& database() const noexcept { return path_; }
-    CORAII_DECL void cancel() noexcept;
-    CORAII_DECL void kill() noexcept;
+    CORAII_DECL void cancel() noexcept;  ///< interrupts what is under way
+    CORAII_DECL void kill() noexcept;  ///< and interrupts what is under way
 
 private:
     friend struct coraii::detail::sqlite_connections;

@@ -233,7 +233,7 @@ struct stack_of_task {
 template <class R = void, class Executor = asio::any_io_executor>
 class [[nodiscard]] task : public asio::awaitable<R, Executor> {
 public:
-    using promise_type = detail::task_promise<R, Executor>;
+    using promise_type = detail::task_promise<R, Executor>;  ///< makes it a coroutine's return type
 
     task() = default;
 

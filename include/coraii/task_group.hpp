@@ -32,6 +32,7 @@
 
 namespace coraii {
 
+/// How a `task_group` works.
 struct task_group_options {
     /// How many children `spawn_when_free` lets run at a time. `spawn` ignores it.
     std::size_t max_running = unlimited;
@@ -129,7 +130,7 @@ async_scope<basic_task_group<Executor>, Executor> task_group_scope(task_group_op
 template <class Executor = asio::any_io_executor>
 class basic_task_group {
 public:
-    using executor_type = Executor;
+    using executor_type = Executor;  ///< that its children run on by default
 
     basic_task_group(const basic_task_group&) = delete;
     basic_task_group& operator=(const basic_task_group&) = delete;
@@ -174,6 +175,7 @@ public:
     /// How many are running.
     [[nodiscard]] std::size_t size() const noexcept { return state_->size(); }
 
+    /// That its children run on by default.
     [[nodiscard]] executor_type get_executor() const { return state_->executor(); }
 
 private:
@@ -193,7 +195,7 @@ private:
     const detail::group_ptr<Executor> state_;
 };
 
-using task_group = basic_task_group<>;
+using task_group = basic_task_group<>;  ///< the usual one
 
 /// A scope whose resource is a task group without children.
 /// Errors: `std::invalid_argument` if `max_running` is zero.

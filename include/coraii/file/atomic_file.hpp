@@ -13,6 +13,7 @@
 
 namespace coraii {
 
+/// How `atomic_file` replaces a file.
 struct atomic_file_options {
     /// Of a file that was not there, exactly: the umask does not count. Without, 0666 less the umask. For a secret: 0600.
     std::optional<::mode_t> mode{};

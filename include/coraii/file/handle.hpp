@@ -32,8 +32,8 @@ struct file_access;
 /// System calls are made by up to four threads of the context's, except that up to 128 KiB which the kernel has in its
 /// page cache are copied at once where it can say so (preadv2(2) with RWF_NOWAIT). Where Asio was compiled with
 /// io_uring and the kernel grants it, the `async_` operations on regular files use that; it is not needed, and nothing
-/// differs but who waits. Calls on what is no regular file (a FIFO, a terminal) may block for ever: they take no place
-/// from other calls, but fail with EAGAIN if 60 are blocked.
+/// else differs. Calls on a FIFO or a terminal may never return: they take no place from other calls, but fail with EAGAIN if
+/// 60 are blocked.
 ///
 /// There is one position, for reading and writing. It is the file's own, not that of the descriptor: what is read ahead
 /// for `read_line` does not count, so all ways to read and write can be mixed. In `open_mode::append` everything is
@@ -42,11 +42,11 @@ struct file_access;
 /// Preconditions: not moved from. At a time at most one operation that uses the position (those without `_at`).
 /// Cancellation: every type of cancellation (`terminal`, `partial`, `total`) stops an operation with
 ///   `operation_aborted`. A system call cannot be interrupted. Where it has not begun it is not made. Where it has,
-///   what uses your buffer (`async_` operations and `write` on a regular file, and `read_all`, which reads in
+///   an operation that uses your buffer (`async_` operations and `write` on a regular file, and `read_all`, which reads in
 ///   steps of 4 MiB) completes as usual when it returns; so a buffer is never touched after its operation completed.
 ///   Everything else (`read_line`, `sync`, `size`, `resize`, all on what is no regular file) completes at once, and the
 ///   call goes on alone: a `sync` or `resize` may still come about, text for a FIFO may still be written. A cancelled
-///   read (but for `read_all`) loses nothing: the line that was half there, and what a FIFO still gives, are for the
+///   read (except `read_all`) loses nothing: the half line that was there, and the data that a FIFO still gives, are for the
 ///   next.
 /// Errors: the `awaitable` members throw `boost::system::system_error` with the errno in `code()`, and what was tried
 ///   and the path in `what()`; the `async_` operations complete with the errno alone, `asio::error::eof` at the end.
@@ -55,26 +55,25 @@ struct file_access;
 ///   `operation_aborted` unless its system call had begun on a regular file. Its handler may be called after the end.
 /// Executor: as for Asio's I/O objects: operations complete on the handler's associated executor, by default on
 ///   `get_executor()`, never inside the initiating function. Use the file on one strand.
-/// Lifetime: ends with its scope, which waits for calls under way on it, unless they may block for ever; such a one is
-///   left the descriptor. Must not outlive the execution context. The context's destructor waits likewise.
-/// Fork: tell the context (`notify_fork`), before and after. Then calls are waited for before the fork, but for those that may
-///   block for ever; in the child these fail with `operation_aborted`, and what else was queued or is begun there is done in
-///   the child, too: descriptors, and what they share, are those of the parent. Leaving a scope of the parent's in the child
-///   undoes nothing and commits nothing: the descriptor is closed. A child that was not told may only end, or exec; its
-///   destructors do no more than that, either.
+/// Lifetime: ends with its scope, which waits for calls under way on it. It does not wait for a call on a FIFO or a terminal; that
+///   one keeps the descriptor. Must not outlive the execution context, whose destructor waits likewise.
+/// Fork: tell the context (`notify_fork`), before and after. Then calls are waited for before the fork, except those on a FIFO or
+///   a terminal, which fail with `operation_aborted` in the child. Calls that were queued, or are begun in the child, are made
+///   in the child, too. Descriptors, and their positions, are shared with the parent. Leaving a scope of the parent's in the
+///   child undoes nothing and commits nothing: it closes the descriptor. A child that was not told may only end, or exec.
 /// Thread safety: distinct objects: safe. Shared objects: unsafe.
 class file {
 public:
-    using executor_type = asio::any_io_executor;
-    using lowest_layer_type = file;
-    using native_handle_type = int;
+    using executor_type = asio::any_io_executor;  ///< of the file's scope
+    using lowest_layer_type = file;  ///< itself
+    using native_handle_type = int;  ///< a descriptor
 
-    file(file&&) noexcept = default;
-    file& operator=(file&&) noexcept = default;
+    file(file&&) noexcept = default;  ///< the other one is empty
+    file& operator=(file&&) noexcept = default;  ///< the other one is empty
 
-    CORAII_DECL executor_type get_executor() const noexcept;
-    lowest_layer_type& lowest_layer() noexcept { return *this; }
-    const lowest_layer_type& lowest_layer() const noexcept { return *this; }
+    CORAII_DECL executor_type get_executor() const noexcept;  ///< of its scope
+    lowest_layer_type& lowest_layer() noexcept { return *this; }  ///< itself
+    const lowest_layer_type& lowest_layer() const noexcept { return *this; }  ///< itself
 
     /// The path it was opened by; of an `atomic_file`, the one that it will be.
     CORAII_DECL const std::filesystem::path& path() const noexcept;

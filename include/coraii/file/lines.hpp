@@ -20,27 +20,31 @@ namespace coraii {
 /// Thread safety: as of `std::string_view`.
 class file_lines {
 public:
+    /// Goes from one line to the next.
     class iterator {
     public:
-        using iterator_concept = std::forward_iterator_tag;
-        using iterator_category = std::input_iterator_tag;  // for it gives a value
-        using value_type = std::string_view;
-        using reference = std::string_view;
-        using difference_type = std::ptrdiff_t;
+        using iterator_concept = std::forward_iterator_tag;  ///< it can be gone over again
+        using iterator_category = std::input_iterator_tag;  ///< in C++17's words, since it gives a value
+        using value_type = std::string_view;  ///< a line
+        using reference = std::string_view;  ///< a line, by value
+        using difference_type = std::ptrdiff_t;  ///< between two
 
         iterator() = default;
 
-        std::string_view operator*() const noexcept { return {at_, size_}; }
+        std::string_view operator*() const noexcept { return {at_, size_}; }  ///< the line
+        /// To the next line.
         iterator& operator++() noexcept {
             at_ = next_;
             find_end();
             return *this;
         }
+        /// To the next line; gives the one before.
         iterator operator++(int) noexcept {
             const iterator before = *this;
             ++*this;
             return before;
         }
+        /// At the same line.
         friend bool operator==(const iterator& a, const iterator& b) noexcept { return a.at_ == b.at_; }
 
     private:
@@ -74,7 +78,8 @@ public:
 
     /// True at the end of the file.
     bool empty() const noexcept { return text_.empty(); }
-    iterator begin() const noexcept { return {text_.data(), text_.data() + text_.size()}; }
+    iterator begin() const noexcept { return {text_.data(), text_.data() + text_.size()}; }  ///< the first
+    /// Behind the last.
     iterator end() const noexcept { return {text_.data() + text_.size(), text_.data() + text_.size()}; }
 
 private:

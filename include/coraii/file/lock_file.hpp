@@ -18,7 +18,7 @@ struct file_locks;
 /// What `lock_file` gives: the exclusive right to what the path stands for.
 class file_lock {
 public:
-    const std::filesystem::path& path() const noexcept { return path_; }
+    const std::filesystem::path& path() const noexcept { return path_; }  ///< of the file that is locked
 
     file_lock(const file_lock&) = delete;
     file_lock& operator=(const file_lock&) = delete;

@@ -31,7 +31,7 @@ namespace coraii {
 /// Effects: makes "coraii-<16 hex digits>" in `parent`, with the mode 0700. Symlinks in it are removed, not followed.
 /// Preconditions, Cancellation, Errors and Lifetime: as `temp_file`. What cannot be removed does not keep the rest; the error
 ///   names the first. A tree needs a descriptor for each level of its depth: one that is deeper is EMFILE. What is mounted in it
-///   is removed, too, but for the mount point (EBUSY).
+///   is removed, too, except the mount point (EBUSY).
 [[nodiscard]] CORAII_DECL async_scope<std::filesystem::path> temp_directory(
     std::filesystem::path parent = std::filesystem::temp_directory_path(),
     std::source_location where = std::source_location::current());

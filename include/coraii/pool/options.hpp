@@ -27,7 +27,7 @@ enum class pool_order : bool {
 
 /// How a pool works. Durations of zero turn `idle_timeout`, `max_lifetime` and `leak_warning` off.
 struct pool_options {
-    using duration = std::chrono::steady_clock::duration;
+    using duration = std::chrono::steady_clock::duration;  ///< of the steady clock
 
     /// Opened by `warm_up`, kept open in spite of `idle_timeout`, and opened again after a loss.
     std::size_t min_size = 0;
@@ -53,10 +53,10 @@ struct pool_options {
     duration check_after_idle = std::chrono::seconds{1};
     /// By how much of it a `max_lifetime` may be shorter, at random, so that not all end together: from 0 to below 1.
     double lifetime_jitter = 0.1;
-    pool_order reuse = pool_order::lifo;
+    pool_order reuse = pool_order::lifo;  ///< which idle resource is lent
     /// The pause after an opening that failed; doubled for each further failure, and cut by up to a half at random.
     duration open_backoff = std::chrono::milliseconds{100};
-    duration open_backoff_max = std::chrono::seconds{5};
+    duration open_backoff_max = std::chrono::seconds{5};  ///< the pause is doubled up to this
     /// A lease older than this is reported once to `on_cleanup_error`, with `errc::lease_overdue` and the place of its
     /// `acquire()`.
     duration leak_warning = duration::zero();
@@ -80,7 +80,7 @@ struct pool_hooks {
 /// The hooks of a pool of T whose own are empty. The header that defines a type of resource may specialize it.
 template <class T>
 struct default_pool_hooks {
-    static pool_hooks<T> get() { return {}; }
+    static pool_hooks<T> get() { return {}; }  ///< none
 };
 
 /// The counts of a pool.

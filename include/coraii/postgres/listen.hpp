@@ -34,13 +34,15 @@ struct pg_listens;
 
 namespace coraii::postgres {
 
+/// A notification.
 struct notification {
-    std::string channel;
-    std::string payload;
+    std::string channel;  ///< the name that was notified
+    std::string payload;  ///< may be empty
     /// Of the server process that has sent it, as in `connection::process_id`.
     int process_id = 0;
 };
 
+/// How `listen` keeps notifications.
 struct listen_options {
     /// So many that nobody has read are kept; of more, the oldest are dropped. At least 1.
     std::size_t most_kept = 10'000;

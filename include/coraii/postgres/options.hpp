@@ -12,9 +12,12 @@ namespace coraii::postgres {
 
 /// What the server says beside results: RAISE NOTICE, warnings.
 struct notice {
-    std::string severity, sqlstate, message;
+    std::string severity;  ///< WARNING, NOTICE, ...
+    std::string sqlstate;  ///< five characters
+    std::string message;  ///< its first line
 };
 
+/// How `connect` opens a connection, and how that behaves.
 struct options {
     /// For opening, name resolution, all hosts and `on_open` included. Of several hosts, each has its share of the time that
     /// is left, or the `connect_timeout` of the connection string.

@@ -130,10 +130,13 @@ std::vector<T> read_array(array_reader& reader) {
 
 }  // namespace detail
 
+/// A vector is an array of the database's: `{1,2,NULL}`.
 template <detail::array_element T>
 struct sql_type<std::vector<T>> {
+    /// In the database's notation.
     static std::string to_sql(const std::vector<T>& elements) { return detail::array_text(elements); }
 
+    /// Nothing if the text is no array of such elements.
     static std::optional<std::vector<T>> from_sql(const sql_value& value) {
         const auto* text = std::get_if<std::string>(&value);
         detail::array_reader reader{text != nullptr ? std::string_view{*text} : std::string_view{}};

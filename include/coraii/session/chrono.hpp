@@ -81,50 +81,65 @@ std::optional<D> from_microseconds(std::optional<std::chrono::microseconds> from
 
 }  // namespace detail
 
+/// A point in time, in UTC, of any precision: `timestamptz`.
 template <class D>
 struct sql_type<std::chrono::sys_time<D>> {
+    /// In the database's notation.
     static std::string to_sql(std::chrono::sys_time<D> t) {
         return detail::time_text(detail::to_microseconds(t.time_since_epoch()), true);
     }
+    /// Nothing if the text is none.
     static std::optional<std::chrono::sys_time<D>> from_sql(const sql_value& value) {
         const auto d = detail::from_microseconds<D>(detail::parsed_time(detail::text_in(value), detail::zone::any));
         return d ? std::optional{std::chrono::sys_time<D>{*d}} : std::nullopt;
     }
 };
 
+/// A time without a zone, of any precision: `timestamp`.
 template <class D>
 struct sql_type<std::chrono::local_time<D>> {
+    /// In the database's notation.
     static std::string to_sql(std::chrono::local_time<D> t) {
         return detail::time_text(detail::to_microseconds(t.time_since_epoch()), false);
     }
+    /// Nothing if the text is none.
     static std::optional<std::chrono::local_time<D>> from_sql(const sql_value& value) {
         const auto d = detail::from_microseconds<D>(detail::parsed_time(detail::text_in(value), detail::zone::none));
         return d ? std::optional{std::chrono::local_time<D>{*d}} : std::nullopt;
     }
 };
 
+/// A date: `date`.
 template <>
 struct sql_type<std::chrono::year_month_day> {
+    /// In the database's notation.
     static std::string to_sql(std::chrono::year_month_day date) { return detail::date_text(date); }
+    /// Nothing if the text is none.
     static std::optional<std::chrono::year_month_day> from_sql(const sql_value& value) {
         return detail::parsed_date(detail::text_in(value));
     }
 };
 
+/// A date: `date`.
 template <>
 struct sql_type<std::chrono::sys_days> {
+    /// In the database's notation.
     static std::string to_sql(std::chrono::sys_days date) { return detail::date_text(date); }
+    /// Nothing if the text is none.
     static std::optional<std::chrono::sys_days> from_sql(const sql_value& value) {
         const auto date = detail::parsed_date(detail::text_in(value));
         return date ? std::optional{std::chrono::sys_days{*date}} : std::nullopt;
     }
 };
 
+/// An interval of days or less, in any unit: `interval`.
 template <class Rep, class Period>
 struct sql_type<std::chrono::duration<Rep, Period>> {
-    using duration = std::chrono::duration<Rep, Period>;
+    using duration = std::chrono::duration<Rep, Period>;  ///< the type of the value
 
+    /// In the database's notation.
     static std::string to_sql(duration d) { return detail::duration_text(detail::to_microseconds(d)); }
+    /// Nothing if the text is none.
     static std::optional<duration> from_sql(const sql_value& value) {
         return detail::from_microseconds<duration>(detail::parsed_duration(detail::text_in(value)));
     }

@@ -123,6 +123,7 @@ private:
 /// Base of connections: what sessions and transactions keep there.
 class sql_connection_base {
 protected:
+    /// Of the connection's own scope.
     explicit sql_connection_base(scope_handle scope) noexcept : scope_{std::move(scope)} {}
     ~sql_connection_base() = default;
 

@@ -71,18 +71,19 @@ enum class sql_errc {
 /// The category of `sql_errc`, named "coraii.sql".
 CORAII_DECL const boost::system::error_category& sql_category() noexcept;
 
+/// Finds `sql_errc` as an error code.
 inline boost::system::error_code make_error_code(sql_errc e) noexcept {
     return {static_cast<int>(e), sql_category()};
 }
 
 /// What a database says of an error.
 struct sql_diagnosis {
-    std::string message;
+    std::string message;  ///< in the database's words
     /// PostgreSQL: five characters. Else empty.
     std::string sqlstate{};
     /// SQLite: the extended result code. Else 0.
     int native_code = 0;
-    std::string statement{};
+    std::string statement{};  ///< its text, if one failed
     /// Where in the statement, in characters, from 1 on; 0: not known.
     std::size_t position = 0;
     /// Of `execute_many`: the row that failed, from 1 on; else 0.
@@ -96,14 +97,15 @@ struct sql_diagnosis {
 /// Exception safety: copying does not throw.
 class sql_error : public boost::system::system_error {
 public:
+    /// Of that kind, with the database's words.
     explicit CORAII_DECL sql_error(sql_errc e, sql_diagnosis diagnosis = {});
 
-    const std::string& message() const noexcept { return diagnosis_->message; }
-    const std::string& sqlstate() const noexcept { return diagnosis_->sqlstate; }
-    int native_code() const noexcept { return diagnosis_->native_code; }
-    const std::string& statement() const noexcept { return diagnosis_->statement; }
-    std::size_t position() const noexcept { return diagnosis_->position; }
-    std::size_t row() const noexcept { return diagnosis_->row; }
+    const std::string& message() const noexcept { return diagnosis_->message; }  ///< as in `sql_diagnosis`
+    const std::string& sqlstate() const noexcept { return diagnosis_->sqlstate; }  ///< as in `sql_diagnosis`
+    int native_code() const noexcept { return diagnosis_->native_code; }  ///< as in `sql_diagnosis`
+    const std::string& statement() const noexcept { return diagnosis_->statement; }  ///< as in `sql_diagnosis`
+    std::size_t position() const noexcept { return diagnosis_->position; }  ///< as in `sql_diagnosis`
+    std::size_t row() const noexcept { return diagnosis_->row; }  ///< as in `sql_diagnosis`
 
 private:
     static CORAII_DECL std::string text_of(const sql_diagnosis& d);

@@ -43,6 +43,7 @@ asio::awaitable<bool> reset_connection(own_frame, Connection& c) {
 /// The header of a type that models `sql_connection` includes this one, so that all its pools have these hooks.
 template <sql_connection Connection>
 struct default_pool_hooks<Connection> {
+    /// A `check`, a `reset`, and a `retry_opening` if the connection has one.
     static pool_hooks<Connection> get() {
         pool_hooks<Connection> hooks;
         hooks.check = [](Connection& c) -> asio::awaitable<bool> {

@@ -138,6 +138,7 @@ To from_columns(const sql_row& row) {
 
 template <class T>
 struct sql_row_type {
+    /// Errors: as `sql_row::as`.
     static T from(const sql_row& row) {
         if constexpr (detail::has_own_value<T>) {
             detail::check_columns(row, 1);

@@ -30,11 +30,12 @@ namespace detail {
 /// One value of a row. Lifetime: a view into its `sql_rows`.
 class sql_field {
 public:
+    /// Of that column.
     sql_field(const std::string& column, const sql_value& value) noexcept : column_{&column}, value_{&value} {}
 
-    const std::string& column() const noexcept { return *column_; }
-    const sql_value& value() const noexcept { return *value_; }
-    bool is_null() const noexcept { return std::holds_alternative<std::monostate>(*value_); }
+    const std::string& column() const noexcept { return *column_; }  ///< its name
+    const sql_value& value() const noexcept { return *value_; }  ///< as the database gave it
+    bool is_null() const noexcept { return std::holds_alternative<std::monostate>(*value_); }  ///< true for NULL
 
     /// The value as a number, a bool, a char, a string, bytes, or a `std::optional` of these for what may be NULL. Text is
     /// read as a number where a number is asked for, all of it. A char is a text of one byte. That a double is rounded to a
@@ -71,10 +72,11 @@ class sql_row {
 public:
     /// Without columns.
     sql_row() = default;
+    /// Of these columns, and as many values.
     sql_row(std::span<const std::string> columns, const sql_value* values) noexcept
         : columns_{columns}, values_{values} {}
 
-    std::size_t size() const noexcept { return columns_.size(); }
+    std::size_t size() const noexcept { return columns_.size(); }  ///< how many columns
 
     /// Errors: `sql_errc::out_of_range`.
     template <std::integral Index>  // so that a literal 0 is no null pointer
@@ -106,19 +108,20 @@ private:
 class sql_rows {
 public:
     sql_rows() = default;
-    explicit sql_rows(std::vector<std::string> columns) noexcept : columns_{std::move(columns)} {}
+    explicit sql_rows(std::vector<std::string> columns) noexcept : columns_{std::move(columns)} {}  ///< Without rows.
 
+    /// How many rows.
     std::size_t size() const noexcept { return columns_.empty() ? 0 : values_.size() / columns_.size(); }
-    bool empty() const noexcept { return size() == 0; }
-    const std::vector<std::string>& columns() const noexcept { return columns_; }
+    bool empty() const noexcept { return size() == 0; }  ///< true if there are no rows
+    const std::vector<std::string>& columns() const noexcept { return columns_; }  ///< their names
 
     /// How many rows the statement inserted, updated or deleted; 0 for others.
     std::uint64_t affected() const noexcept { return affected_; }
 
     /// Errors: `sql_errc::out_of_range`.
     CORAII_DECL sql_row operator[](std::size_t index) const;
-    sql_row at(std::size_t index) const { return (*this)[index]; }
-    sql_row front() const { return (*this)[0]; }
+    sql_row at(std::size_t index) const { return (*this)[index]; }  ///< as `operator[]`
+    sql_row front() const { return (*this)[0]; }  ///< the first; as `operator[]`
 
     /// All rows, each as a T (see `sql_row::as`).
     template <class T>
@@ -145,19 +148,22 @@ public:
     /// For range-based for. The row that it gives is good until it moves on; what the row refers to, as long as the rows.
     class iterator {
     public:
-        using iterator_category = std::input_iterator_tag;
-        using value_type = sql_row;
-        using difference_type = std::ptrdiff_t;
-        using reference = const sql_row&;
-        using pointer = const sql_row*;
+        using iterator_category = std::input_iterator_tag;  ///< it gives a row that is its own
+        using value_type = sql_row;  ///< a row
+        using difference_type = std::ptrdiff_t;  ///< between two
+        using reference = const sql_row&;  ///< good until it moves on
+        using pointer = const sql_row*;  ///< good until it moves on
 
         iterator() = default;
+        /// At that row.
         iterator(const sql_rows& rows, std::size_t index) noexcept
             : rows_{&rows}, index_{index}, row_{rows.row(index)} {}
-        reference operator*() const noexcept { return row_; }
-        pointer operator->() const noexcept { return &row_; }
-        iterator& operator++() noexcept { return *this = {*rows_, index_ + 1}; }
+        reference operator*() const noexcept { return row_; }  ///< the row
+        pointer operator->() const noexcept { return &row_; }  ///< the row
+        iterator& operator++() noexcept { return *this = {*rows_, index_ + 1}; }  ///< to the next row
+        /// To the next row; gives this one.
         iterator operator++(int) noexcept { return std::exchange(*this, {*rows_, index_ + 1}); }
+        /// At the same row.
         friend bool operator==(const iterator& a, const iterator& b) noexcept { return a.index_ == b.index_; }
 
     private:
@@ -165,16 +171,16 @@ public:
         std::size_t index_ = 0;
         sql_row row_;
     };
-    iterator begin() const noexcept { return {*this, 0}; }
-    iterator end() const noexcept { return {*this, size()}; }
+    iterator begin() const noexcept { return {*this, 0}; }  ///< the first
+    iterator end() const noexcept { return {*this, size()}; }  ///< behind the last
 
     // ---- for what fills it
 
-    void reserve(std::size_t rows) { values_.reserve(rows * columns_.size()); }
+    void reserve(std::size_t rows) { values_.reserve(rows * columns_.size()); }  ///< room for so many rows
     /// Row by row, column by column.
     void add(sql_value value) { values_.push_back(std::move(value)); }
-    void add_null() { values_.emplace_back(); }
-    void set_affected(std::uint64_t count) noexcept { affected_ = count; }
+    void add_null() { values_.emplace_back(); }  ///< as `add`
+    void set_affected(std::uint64_t count) noexcept { affected_ = count; }  ///< what `affected` gives
     /// Keeps the columns.
     void clear() noexcept { values_.clear(); }
 

@@ -32,7 +32,7 @@ namespace coraii {
 template <sql_connection Connection>
 class sql_client : public sql_statements<sql_client<Connection>> {
 public:
-    using connection_type = Connection;
+    using connection_type = Connection;  ///< the type of the connection
 
     sql_client(const sql_client&) = delete;
     sql_client& operator=(const sql_client&) = delete;
@@ -41,10 +41,13 @@ public:
     using sql_statements<sql_client>::execute_many;
     using sql_statements<sql_client>::stream;
 
+    /// One statement.
     [[nodiscard]] asio::awaitable<sql_rows> execute(sql_query query) { return checked().execute(std::move(query)); }
+    /// One statement for many rows.
     [[nodiscard]] asio::awaitable<std::uint64_t> execute_many(sql_batch batch) {
         return execute_batch(checked(), std::move(batch));
     }
+    /// One statement, whose rows go to `sink`.
     [[nodiscard]] asio::awaitable<void> stream(sql_query query, sql_row_sink sink) {
         return checked().stream(std::move(query), std::move(sink));
     }
@@ -57,6 +60,7 @@ public:
     Connection& connection() const noexcept { return *connection_; }
 
 protected:
+    /// At a depth of so many transactions.
     sql_client(Connection& connection, scope_handle scope, unsigned depth) noexcept
         : connection_{&connection}, scope_{std::move(scope)}, depth_{depth} {}
     ~sql_client() = default;

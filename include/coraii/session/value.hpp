@@ -24,7 +24,7 @@
 
 namespace coraii {
 
-using sql_bytes = std::vector<std::byte>;
+using sql_bytes = std::vector<std::byte>;  ///< binary data
 
 /// A value on its way to or from a database; `std::monostate` is NULL. What a database has beside these (dates,
 /// numerics, JSON) is text, in the database's own notation.
@@ -32,17 +32,18 @@ using sql_value = std::variant<std::monostate, std::int64_t, double, std::string
 
 /// A statement and the values of its parameters `$1`, `$2`, ...
 struct sql_query {
+    /// Of a text, and the values for its parameters.
     explicit sql_query(std::string text, std::vector<sql_value> values = {}) noexcept
         : statement{std::move(text)}, parameters{std::move(values)} {}
 
-    std::string statement;
-    std::vector<sql_value> parameters;
+    std::string statement;  ///< its text
+    std::vector<sql_value> parameters;  ///< `$1` comes first
 };
 
 /// A statement that is executed once for each of `rows`, which are the values of its parameters.
 struct sql_batch {
-    std::string statement;
-    std::vector<std::vector<sql_value>> rows;
+    std::string statement;  ///< its text
+    std::vector<std::vector<sql_value>> rows;  ///< each as `sql_query::parameters`
 };
 
 /// How a type of your own is a value: specialise it, with one function or both.

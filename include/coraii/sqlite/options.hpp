@@ -8,6 +8,7 @@
 
 namespace coraii::sqlite {
 
+/// How `connect` opens a database.
 struct options {
     /// Neither creates the file nor writes to it.
     bool read_only = false;
@@ -15,7 +16,7 @@ struct options {
     bool must_exist = false;
     /// Write-ahead log: readers and a writer do not wait for one another. The file remembers it. Not if `read_only`.
     bool wal = true;
-    bool foreign_keys = true;
+    bool foreign_keys = true;  ///< whether foreign keys are enforced
     /// How long a statement waits for a lock that somebody else has, before `sql_errc::busy`.
     std::chrono::milliseconds busy_timeout{5000};
     /// Prepared statements kept. 0: none.

@@ -9,7 +9,7 @@ namespace coraii::testing {
 
 namespace detail {
 
-/// What the replaced allocation functions keep. One for each thread, but for the blocks that are alive.
+/// The accounts that the replaced allocation functions keep: one for each thread, and one of the blocks that are alive.
 struct allocation_counts {
     long made = 0;
     long refuse_from = (std::numeric_limits<long>::max)();
@@ -63,6 +63,7 @@ namespace allocations {
 /// `how_many` of them.
 class failing {
 public:
+    /// From the `first` allocation from now on, `how_many` of the calling thread's fail.
     explicit failing(long first = 1, long how_many = (std::numeric_limits<long>::max)() / 2) noexcept
         : before_{detail::allocations_here} {
         auto& here = detail::allocations_here;

@@ -28,7 +28,7 @@ enum class fault_kind {
 
 /// One fault, and where. Two runs of a scenario with the same fault do the same.
 struct fault {
-    fault_kind kind = fault_kind::none;
+    fault_kind kind = fault_kind::none;  ///< what happens
     /// Which point, turn, handler or allocation, counted from 0.
     std::size_t at = 0;
     /// The same fault once more, there: not before `at`.
@@ -56,7 +56,7 @@ public:
     explicit injected_error(std::size_t n, const std::string& where)
         : std::runtime_error{"injected error " + std::to_string(n) + " at " + where}, number_{n} {}
 
-    [[nodiscard]] std::size_t number() const noexcept { return number_; }
+    [[nodiscard]] std::size_t number() const noexcept { return number_; }  ///< as `fault::at` counts
 
 private:
     std::size_t number_;

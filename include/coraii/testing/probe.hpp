@@ -57,9 +57,11 @@ class probe {
     }
 
 public:
+    /// Of that name in reports, made at `where`.
     explicit probe(std::string name, std::source_location where = std::source_location::current())
         : log_{detail::current_stage().log()}, id_{log_->add(name, where)}, name_{std::move(name)} {}
-    probe(probe&&) noexcept = default;
+    probe(probe&&) noexcept = default;  ///< the other one is empty
+    /// The other one is empty.
     probe& operator=(probe&& other) noexcept {
         probe old{std::move(*this)};
         log_ = std::move(other.log_);
@@ -74,15 +76,17 @@ public:
         }
     }
 
+    /// A step: an operation to be awaited. It may be made to fail.
     [[nodiscard]] auto set_up(std::source_location where = std::source_location::current()) {
         return wait(step::setup, where);
     }
-    [[nodiscard]] auto use() { return wait(step::use); }
-    [[nodiscard]] auto clean_up() { return wait(step::cleanup); }
+    [[nodiscard]] auto use() { return wait(step::use); }  ///< a step, as `set_up`
+    [[nodiscard]] auto clean_up() { return wait(step::cleanup); }  ///< a step, as `set_up`
 
+    /// The same steps without an await.
     void set_up_now(std::source_location where = std::source_location::current()) { now(step::setup, where); }
-    void touch() const { checked().touched(id_); }
-    void clean_up_now() { now(step::cleanup); }
+    void touch() const { checked().touched(id_); }  ///< notes a use that is no step
+    void clean_up_now() { now(step::cleanup); }  ///< as `set_up_now`
 
     /// The resource was taken out of its scope: from now on nothing must clean it.
     void released() { checked().released(id_); }
@@ -98,7 +102,7 @@ public:
         return *this;
     }
 
-    [[nodiscard]] const std::string& name() const noexcept { return name_; }
+    [[nodiscard]] const std::string& name() const noexcept { return name_; }  ///< as it was given
 
 private:
     void now(step s, const std::source_location& where = {}) {

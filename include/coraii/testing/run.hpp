@@ -79,16 +79,17 @@ public:
     using std::logic_error::logic_error;
 };
 
+/// How `run` runs.
 struct run_options {
     /// Whether the coroutine has a cancellation slot, which decides how `with` works.
     bool slot = true;
-    on_executor executor = on_executor::context;
-    cleanup_order order = cleanup_order::any;
+    on_executor executor = on_executor::context;  ///< that the coroutine runs on
+    cleanup_order order = cleanup_order::any;  ///< that is asked for
     /// How long, in real time, what the kit does not know (I/O, real timers, other threads) may keep the run waiting.
     std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
     /// After so many turns of the event loop, or so much virtual time, the run is broken off as one that never ends.
     std::size_t most_turns = 1'000'000;
-    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};
+    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};  ///< of virtual time
 };
 
 /// Runs a coroutine to its end, on an `io_context` of its own and in virtual time, and gives its result.

@@ -32,13 +32,14 @@ using scenario = std::function<asio::awaitable<void>()>;
 
 /// One run of a scenario: a fault, and the circumstances.
 struct trial {
-    fault injected{};
+    fault injected{};  ///< none, or the one of this run
     bool slot = true;  ///< whether the scenario has a cancellation slot
-    on_executor executor = on_executor::context;
+    on_executor executor = on_executor::context;  ///< that the scenario runs on
 };
 
+/// How a `sweep` runs.
 struct sweep_options {
-    cleanup_order order = cleanup_order::nested;
+    cleanup_order order = cleanup_order::nested;  ///< that is asked for
     /// Set it where a `cleanup_timeout` is part of the scenario. Otherwise a cleanup that is cancelled is an error.
     bool cleanups_may_be_cancelled = false;
     /// Set it where the scenario catches errors and keeps them. Otherwise an injected exception must leave the scenario
@@ -49,7 +50,7 @@ struct sweep_options {
     /// Set it where the scenario changes the cancellation state of its coroutine and leaves it so.
     bool keeps_cancellation_state = true;
 
-    std::vector<on_executor> executors{on_executor::context};
+    std::vector<on_executor> executors{on_executor::context};  ///< each is tried
     /// Leave out what the scenario cannot stand.
     std::vector<fault_kind> kinds{fault_kind::exception,           fault_kind::cancel,
                                   fault_kind::cancel_inside,       fault_kind::context_destroyed,
@@ -63,30 +64,34 @@ struct sweep_options {
     std::function<void()> check{};
     /// As in `run_options`.
     std::chrono::steady_clock::duration patience = std::chrono::seconds{2};
-    std::size_t most_turns = 1'000'000;
-    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};
+    std::size_t most_turns = 1'000'000;  ///< of the event loop, in a run
+    std::chrono::steady_clock::duration most_time = std::chrono::hours{10'000};  ///< of virtual time, in a run
 };
 
 /// What became of one run.
 struct run_report {
-    trial tried;
+    trial tried;  ///< what was injected, and where
     bool struck = false;  ///< the fault was injected: the run came as far as that
     std::vector<std::string> problems{};  ///< none: the run was as it should be
     std::vector<std::string> trace{};  ///< what happened, if there were problems
-    std::size_t points = 0, turns = 0, handlers = 0, allocations = 0;
+    std::size_t points = 0;  ///< steps of probes, and `point()`s
+    std::size_t turns = 0;  ///< of the event loop
+    std::size_t handlers = 0;  ///< that were run
+    std::size_t allocations = 0;  ///< that the scenario made
 
-    [[nodiscard]] bool ok() const noexcept { return problems.empty(); }
+    [[nodiscard]] bool ok() const noexcept { return problems.empty(); }  ///< true if nothing is wrong
 };
 
+/// What a sweep has found.
 struct sweep_report {
-    std::size_t runs = 0;
+    std::size_t runs = 0;  ///< how many
     std::map<fault_kind, std::size_t> runs_with{};  ///< of these, by what was injected
     std::size_t points = 0;  ///< suspension points of the scenario without a fault
     std::size_t turns = 0;  ///< handlers that it runs
     std::size_t allocations = 0;  ///< heap allocations that it makes; 0 where they are not counted
-    std::vector<run_report> failed;
+    std::vector<run_report> failed;  ///< those that went wrong
 
-    [[nodiscard]] bool ok() const noexcept { return failed.empty(); }
+    [[nodiscard]] bool ok() const noexcept { return failed.empty(); }  ///< true if none went wrong
 };
 
 inline std::ostream& operator<<(std::ostream& out, const trial& t) {
