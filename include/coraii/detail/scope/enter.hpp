@@ -99,9 +99,9 @@ void start_scope(Handler handler, const Executor& executor, unstarted_scope<Exec
     const bool cancellable = asio::get_associated_cancellation_slot(handler).is_connected();
     const auto bind = [](Handler&& waiting, scope_core<Executor>& opened) {
         std::exception_ptr error = std::exchange(opened.error_, nullptr);
-        Guard guard = error ? Guard{} : guard_access::make<Guard>(scope_use<Executor>{scope_ptr<Executor>{&opened}});
-        return [waiting = std::move(waiting), error = std::move(error), guard = std::move(guard)]() mutable {
-            std::move(waiting)(std::move(error), std::move(guard));
+        Guard given = error ? Guard{} : guard_access::make<Guard>(scope_use<Executor>{scope_ptr<Executor>{&opened}});
+        return [waiting = std::move(waiting), error = std::move(error), given = std::move(given)]() mutable {
+            std::move(waiting)(std::move(error), std::move(given));
         };
     };
     try {
