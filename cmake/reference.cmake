@@ -8,4 +8,8 @@ if(CORAII_DOXYGEN)
     configure_file(${CMAKE_CURRENT_LIST_DIR}/Doxyfile.in ${PROJECT_BINARY_DIR}/Doxyfile @ONLY)
     add_custom_target(reference COMMAND ${CORAII_DOXYGEN} ${PROJECT_BINARY_DIR}/Doxyfile VERBATIM
         COMMENT "Writing the reference to ${PROJECT_BINARY_DIR}/reference/html")
+    if(CORAII_BUILD_TESTS)
+        add_test(NAME reference COMMAND ${CORAII_DOXYGEN} ${PROJECT_BINARY_DIR}/Doxyfile)
+        set_tests_properties(reference PROPERTIES TIMEOUT ${CORAII_TEST_TIMEOUT} LABELS layout)
+    endif()
 endif()
