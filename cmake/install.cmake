@@ -21,3 +21,8 @@ install(FILES
     ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfig.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/coraiiConfigVersion.cmake
     DESTINATION ${package_dir})
+# The tools for users, as they lie here.
+install(PROGRAMS cmake/check_scopes cmake/convert_scope DESTINATION ${package_dir})
+install(FILES cmake/coraiiTools.cmake cmake/check_scopes.cmake cmake/convert_scope.cmake cmake/new_scope.cmake
+    DESTINATION ${package_dir})
+install(DIRECTORY cmake/check_scopes.d cmake/templates cmake/tools DESTINATION ${package_dir})
