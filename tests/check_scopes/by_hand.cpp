@@ -154,6 +154,25 @@ auto in_a_lambda = [](session s) -> awaitable<void> {
 
 // ---- coraii-skipped-cleanup: looks alike
 
+struct its_own {
+    awaitable<void> connect();
+    awaitable<void> close();
+    awaitable<void> probe_it() {
+        co_await connect();
+        co_await close();
+    }
+};
+
+awaitable<void> the_handler_cleans_and_throws(tcp::socket socket, session s) {
+    try {
+        co_await s.query("select 1");
+    } catch (...) {
+        socket.close();
+        throw;
+    }
+    co_await s.close();
+}
+
 awaitable<void> nothing_between() {
     session s = co_await open_session("ada");
     co_await s.close();

@@ -184,7 +184,28 @@ coraii::async_scope<session> the_handler_throws() {  // FINDS: coraii-fragile-cl
     co_await s.close();
 }
 
+coraii::async_scope<session> in_a_loop_of_cleanups() {  // FINDS: coraii-fragile-cleanup
+    session all[3];
+    co_yield all[0];
+    for (session& s : all) {
+        co_await s.close();
+    }
+}
+
 // ---- coraii-fragile-cleanup: looks alike
+
+coraii::async_scope<session> in_a_loop_of_guarded_cleanups() {
+    session all[3];
+    for (session& s : all) {
+        co_await s.connect();
+    }
+    co_yield all[0];
+    for (session& s : all) {
+        try {
+            co_await s.close();
+        } catch (const std::exception&) {}
+    }
+}
 
 coraii::async_scope<session> one_step() {
     session s;
@@ -272,6 +293,21 @@ coraii::task<> in_a_task() {
 awaitable<void> on_the_callers_stack(coraii::exit_stack& stack, std::string by_value) {
     stack.defer([&by_value] { by_value.clear(); });  // FINDS: coraii-dangling-capture
     co_await asio::post(use_awaitable);
+}
+
+coraii::async_scope<session> by_name() {
+    std::string text = "bye";
+    const auto cleanup = [&text](session& s) { return s.query(text); };  // FINDS: coraii-dangling-capture
+    return coraii::async_scope{login("ada"), cleanup};
+}
+coraii::async_scope<session> by_its_setup(std::string user) {
+    return coraii::async_scope{[&user] { return login(user); }, [](session& s) { return s.close(); }};  // FINDS: coraii-dangling-capture
+}
+coraii::task<> entered_in_a_task(std::string user) {
+    std::string text = "bye";
+    co_await coraii::enter(coraii::async_scope{login(user), [&text](session& s) { return s.query(text); }});  // FINDS: coraii-dangling-capture
+    co_await coraii::enter(coraii::async_scope{login(user), [&user](session& s) { return s.query(user); }});
+    co_await coraii::enter(coraii::async_scope{login(user), [text](session& s) { return s.query(text); }});
 }
 
 // ---- coraii-dangling-capture: looks alike

@@ -99,12 +99,14 @@ awaitable<void> consume(std::string&& name);
 awaitable<void> count(const int& n, std::string by_value);
 coraii::task<> task_of(const std::string& name) { co_await greet(name); }
 
+awaitable<void> by_default(const std::string& name = "ada") { co_await wait(); (void)name; }
 void spawned_with_temporaries(asio::io_context& context, std::string a, coraii::task_group& group) {
     asio::co_spawn(context, greet("ada"), detached);  // FINDS: coraii-dangling-parameter
     asio::co_spawn(context, greet(name()), detached);  // FINDS: coraii-dangling-parameter
     asio::co_spawn(context, consume(a + "da"), detached);  // FINDS: coraii-dangling-parameter
     asio::co_spawn(context, count(7, "ada"), detached);  // FINDS: coraii-dangling-parameter
     asio::co_spawn(context, task_of(std::string{"ada"}), detached);  // FINDS: coraii-dangling-parameter
+    asio::co_spawn(context, by_default(), detached);  // FINDS: coraii-dangling-parameter
     group.spawn(greet("ada"));  // FINDS: coraii-dangling-parameter
     asio::co_spawn(context, [](const std::string& n) -> awaitable<void> { co_await greet(n); }("ada"), detached);  // FINDS: coraii-dangling-parameter
 }
