@@ -18,12 +18,12 @@ function(coraii_add_scope)
     include("${CMAKE_CURRENT_FUNCTION_LIST_DIR}/tools/add_scope.cmake")
 endfunction()
 
-# coraii_check_scopes(TARGET name...)
+# coraii_check_scopes(TARGET name... [TEST])
 #
 # Makes the targets check_scopes.<name>, which looks for faults in the sources of the target, as check_scopes does, and fails
 # if there are any; and check_scopes, which looks through all. Needs clang-query, but only when it is built, and a build with
-# Makefiles or Ninja.
+# Makefiles or Ninja. With TEST, check_scopes.<name> is also a test.
 function(coraii_check_scopes)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "TARGET;TARGETS")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "TEST" "" "TARGET")
     include("${CMAKE_CURRENT_FUNCTION_LIST_DIR}/tools/check_targets.cmake")
 endfunction()

@@ -2,7 +2,7 @@
 # The body of coraii_check_scopes: its arguments are in arg_*.
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH tools_dir)
 
-set(targets ${arg_TARGET} ${arg_TARGETS} ${arg_UNPARSED_ARGUMENTS})
+set(targets ${arg_TARGET} ${arg_UNPARSED_ARGUMENTS})
 if(NOT targets)
     message(FATAL_ERROR "coraii_check_scopes: TARGET is missing: the targets whose sources are looked through")
 endif()
@@ -36,4 +36,10 @@ foreach(target IN LISTS targets)
         COMMENT "Looking for faults of scopes in ${target}"
         COMMAND_EXPAND_LISTS VERBATIM)
     add_dependencies(check_scopes check_scopes.${target})
+    if(arg_TEST)
+        get_target_property(source_dir ${target} SOURCE_DIR)
+        add_test(NAME check_scopes.${target}
+            COMMAND "${tools_dir}/check_scopes" -p "${CMAKE_BINARY_DIR}" "${sources}"
+            WORKING_DIRECTORY "${source_dir}" COMMAND_EXPAND_LISTS)
+    endif()
 endforeach()
