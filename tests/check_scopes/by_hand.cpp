@@ -154,6 +154,20 @@ auto in_a_lambda = [](session s) -> awaitable<void> {
 
 // ---- coraii-skipped-cleanup: looks alike
 
+awaitable<void> filled_later(bool first) {
+    session s;
+    std::unique_ptr<session> other;
+    co_await asio::post(use_awaitable);
+    if (first) {
+        s = co_await open_session("ada");
+    } else {
+        s = co_await open_session("bob");
+    }
+    co_await s.close();
+    other.reset(new session(co_await open_session("eve")));
+    co_await other->close();
+}
+
 struct its_own {
     awaitable<void> connect();
     awaitable<void> close();
