@@ -145,7 +145,9 @@ awaitable<void> in_a_template(Session s) {
     co_await s.query("select 1");
     co_await s.close();  // FINDS: coraii-skipped-cleanup
 }
-awaitable<void> uses_the_template() { return in_a_template(session{}); }
+awaitable<void> uses_the_template() {
+    return in_a_template(session{});
+}
 
 auto in_a_lambda = [](session s) -> awaitable<void> {
     co_await s.query("select 1");

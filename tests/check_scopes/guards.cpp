@@ -39,7 +39,8 @@ awaitable<void> discards(bool wanted) {
     (void)co_await connect("db");  // FINDS: coraii-discarded-guard
     static_cast<void>(co_await lock());  // FINDS: coraii-discarded-guard
     std::ignore = co_await lock();  // FINDS: coraii-discarded-guard
-    if (wanted) co_await lock();  // FINDS: coraii-discarded-guard
+    if (wanted)
+        co_await lock();  // FINDS: coraii-discarded-guard
     auto _ = co_await lock();  // FINDS: coraii-discarded-guard
     co_await asio::post(use_awaitable);
 }

@@ -59,13 +59,19 @@ coraii::async_scope<session> one_yield() {
     co_await s.connect();
     co_yield s;
 }
-coraii::async_scope<void> of_nothing() { co_yield coraii::entered; }
-coraii::async_scope<session> no_coroutine() { return one_yield(); }
+coraii::async_scope<void> of_nothing() {
+    co_yield coraii::entered;
+}
+coraii::async_scope<session> no_coroutine() {
+    return one_yield();
+}
 coraii::async_scope<session> not_supported() {
     co_await asio::post(use_awaitable);
     throw std::runtime_error("not supported");
 }
-awaitable<void> no_scope() { co_await asio::post(use_awaitable); }
+awaitable<void> no_scope() {
+    co_await asio::post(use_awaitable);
+}
 
 // ---- coraii-second-yield: found
 
@@ -272,7 +278,7 @@ coraii::async_scope<session> a_branch_that_leaves() {
 awaitable<session> login(std::string user);
 
 coraii::async_scope<session> by_reference(std::string user) {
-    return coraii::async_scope{login(user), [&user](session& s) { return s.query("bye " + user); }};  // FINDS: coraii-dangling-capture
+    return coraii::async_scope{login("x"), [&user](session&) { user.clear(); }};  // FINDS: coraii-dangling-capture
 }
 coraii::async_scope<session> by_default() {
     int queries = 0;
@@ -280,7 +286,7 @@ coraii::async_scope<session> by_default() {
 }
 coraii::async_scope<session> from_a_variable() {
     std::string text = "bye";
-    coraii::async_scope scope{login("ada"), [&text](session& s) { return s.query(text); }};  // FINDS: coraii-dangling-capture
+    coraii::async_scope scope{login("ada"), [&text](session&) { text.clear(); }};  // FINDS: coraii-dangling-capture
     return scope;
 }
 coraii::task<> in_a_task() {
@@ -301,11 +307,15 @@ coraii::async_scope<session> by_name() {
     return coraii::async_scope{login("ada"), cleanup};
 }
 coraii::async_scope<session> by_its_setup(std::string user) {
-    return coraii::async_scope{[&user] { return login(user); }, [](session& s) { return s.close(); }};  // FINDS: coraii-dangling-capture
+    const auto close = [](session& s) { return s.close(); };
+    return coraii::async_scope{[&user] { return login(user); }, close};  // FINDS: coraii-dangling-capture
 }
 coraii::task<> entered_in_a_task(std::string user) {
     std::string text = "bye";
-    co_await coraii::enter(coraii::async_scope{login(user), [&text](session& s) { return s.query(text); }});  // FINDS: coraii-dangling-capture
+    auto cleanup = [&text](session& s) { return s.query(text); };  // FINDS: coraii-dangling-capture
+    co_await coraii::enter(coraii::async_scope{login(user), cleanup});
+    const auto clear = [&text](session&) { text.clear(); };  // FINDS: coraii-dangling-capture
+    co_await coraii::enter(coraii::async_scope{login(user), clear});
     co_await coraii::enter(coraii::async_scope{login(user), [&user](session& s) { return s.query(user); }});
     co_await coraii::enter(coraii::async_scope{login(user), [text](session& s) { return s.query(text); }});
 }

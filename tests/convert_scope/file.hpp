@@ -11,6 +11,8 @@ struct closes_file {
 };
 using file = std::unique_ptr<std::FILE, closes_file>;
 
-inline file open_a_file(const char* path, const char* mode) { return file{std::fopen(path, mode)}; }
+inline file open_a_file(const char* path, const char* mode) {
+    return file{std::fopen(path, mode)};
+}
 
 #endif
