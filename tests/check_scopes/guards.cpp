@@ -8,6 +8,7 @@
 
 #include <exception>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -164,6 +165,11 @@ awaitable<void> of_something_else() {
     auto db = co_await connect("db");
     auto locked = co_await lock();
     co_await db->count();
+}
+awaitable<void> never_goes_well(connection& db) {
+    auto tx = co_await begin(db);
+    co_await tx->insert(1);
+    throw std::runtime_error("not supported");
 }
 awaitable<void> in_a_region(connection& db) {
     co_await coraii::joined([&]() -> awaitable<void> {
