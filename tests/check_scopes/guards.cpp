@@ -171,6 +171,12 @@ awaitable<void> never_goes_well(connection& db) {
     co_await tx->insert(1);
     throw std::runtime_error("not supported");
 }
+awaitable<void> goes_on_until_it_is_cancelled() {
+    auto session = co_await log_in("ada");
+    for (;;) {
+        co_await session->get("/");
+    }
+}
 awaitable<void> in_a_region(connection& db) {
     co_await coraii::joined([&]() -> awaitable<void> {
         auto session = co_await log_in("ada");
