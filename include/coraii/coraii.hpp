@@ -22,6 +22,7 @@
 #include "coraii/task.hpp"
 #include "coraii/task_group.hpp"
 #include "coraii/unlimited.hpp"
+#include "coraii/version.hpp"
 #include "coraii/with.hpp"
 
 #endif

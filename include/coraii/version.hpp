@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSL-1.0
+#ifndef CORAII_VERSION_HPP
+#define CORAII_VERSION_HPP
+
+#include "coraii/detail/coroutine/platform.hpp"  // first: it says what is missing
+
+/// The version, for the preprocessor. CMake reads it from here.
+
+#define CORAII_VERSION_MAJOR 0
+#define CORAII_VERSION_MINOR 1
+#define CORAII_VERSION_PATCH 0
+
+/// Grows with each release: 102003 is version 1.2.3.
+#define CORAII_VERSION (CORAII_VERSION_MAJOR * 100000 + CORAII_VERSION_MINOR * 1000 + CORAII_VERSION_PATCH)
+
+#endif
