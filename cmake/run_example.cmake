@@ -16,6 +16,7 @@ foreach(i RANGE ${last})
 endforeach()
 
 execute_process(COMMAND ${command} RESULT_VARIABLE exit OUTPUT_VARIABLE printed ERROR_VARIABLE complaint)
+string(REPLACE "\r\n" "\n" printed "${printed}")  # Windows
 message("Printed:\n${printed}")
 if(NOT complaint STREQUAL "")
     message("stderr: ${complaint}")
