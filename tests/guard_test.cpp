@@ -14,10 +14,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <sys/wait.h>
 #include <thread>
 #include <type_traits>
+
+#if !defined(_WIN32)
+#include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 using namespace test;
 
@@ -531,6 +534,7 @@ TEST_CASE("G23: close(status) is what the cleanup is told", "[guard]") {
     }());
 }
 
+#if !defined(_WIN32)
 TEST_CASE("G22: a guard that is used after close ends the program with a message, and is not undefined", "[guard]") {
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
@@ -553,6 +557,7 @@ TEST_CASE("G22: a guard that is used after close ends the program with a message
     CHECK(n > 0);
     CHECK(said.starts_with("coraii: a guard was dereferenced that holds no resource"));
 }
+#endif
 
 // ---- G25
 

@@ -27,7 +27,11 @@ namespace coraii::detail {
 /// Room for one queued function, kept from setup until cleanup: then neither the end of a use nor that of a cleanup needs
 /// memory.
 struct reserved_memory {
+#if defined(BOOST_ASIO_HAS_IOCP)
+    alignas(void*) std::byte bytes[112];  // Windows: each queued function has an OVERLAPPED
+#else
     alignas(void*) std::byte bytes[80];
+#endif
 };
 
 template <class V>

@@ -21,14 +21,18 @@
 #endif
 #endif
 
+#if !defined(_WIN32)
+#define CORAII_TESTING_SIGNALS
+#endif
+
 #if defined(CORAII_TESTING_DEATH_CALLBACK)
 extern "C" void __sanitizer_set_death_callback(void (*callback)());  // NOLINT: the sanitizers' name
 #endif
 
 namespace coraii::testing::detail {
 
-/// A text that is printed if the program ends while it exists: by std::terminate, by a signal, by a sanitizer. What else
-/// would have happened then, happens after it.
+/// A text that is printed if the program ends while it exists: by std::terminate, by a signal (not on Windows), by a
+/// sanitizer. What else would have happened then, happens after it.
 class last_words {
 public:
     explicit last_words(std::string text) : text_{std::move(text)}, before_{std::exchange(current_, this)} {
@@ -37,12 +41,14 @@ public:
 #if defined(CORAII_TESTING_DEATH_CALLBACK)
             __sanitizer_set_death_callback(speak);
 #endif
+#if defined(CORAII_TESTING_SIGNALS)
             struct sigaction ours{};
             ours.sa_sigaction = on_signal;
             ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
             for (std::size_t i = 0; i < signals.size(); ++i) {
                 ::sigaction(signals[i], &ours, &signals_before_[i]);
             }
+#endif
         }
     }
     last_words(const last_words&) = delete;
@@ -55,16 +61,16 @@ public:
     }
 
 private:
-    static constexpr std::array signals{SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
-
     static void restore() {
         std::set_terminate(terminate_before_);
 #if defined(CORAII_TESTING_DEATH_CALLBACK)
         __sanitizer_set_death_callback(nullptr);
 #endif
+#if defined(CORAII_TESTING_SIGNALS)
         for (std::size_t i = 0; i < signals.size(); ++i) {
             ::sigaction(signals[i], &signals_before_[i], nullptr);
         }
+#endif
     }
 
     static void speak() {
@@ -73,6 +79,10 @@ private:
             std::fflush(stderr);
         }
     }
+
+#if defined(CORAII_TESTING_SIGNALS)
+    static constexpr std::array signals{SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+    inline static std::array<struct sigaction, signals.size()> signals_before_{};
 
     // What it was for before gets it next, a sanitizer's report for one: where an instruction was at fault, by its being
     // executed again.
@@ -84,6 +94,7 @@ private:
             ::raise(number);
         }
     }
+#endif
 
     [[noreturn]] static void on_terminate() {
         const allocations::unobserved quiet;
@@ -98,7 +109,6 @@ private:
 
     inline static thread_local constinit last_words* current_ = nullptr;
     inline static std::terminate_handler terminate_before_ = nullptr;
-    inline static std::array<struct sigaction, signals.size()> signals_before_{};
 
     const std::string text_;
     last_words* before_;
