@@ -135,7 +135,9 @@ private:
             : registry_{std::exchange(other.registry_, nullptr)}, changes_{other.changes_}, quiet_{other.quiet_} {}
         place_in_queue& operator=(place_in_queue&&) = delete;
         ~place_in_queue() {
-            if (registry_ != nullptr) {
+            if (registry_ != nullptr && registry_->queueing_) {  // a strand that has been shut down keeps nothing
+                registry_->came_at_once_ = true;
+            } else if (registry_ != nullptr) {
                 registry_->wait_for_users(changes_, quiet_);
             }
         }
@@ -176,6 +178,10 @@ private:
     std::uint64_t changes_ = 0;  // of the list
     std::vector<unique_function<>> drain_waiters_;
     std::atomic<bool> somebody_drains_{false};
+
+    // Of wait_for_users, which must not recurse: a thousand rounds overflow the native stack where that is small.
+    bool queueing_ = false;
+    bool came_at_once_ = false;
 };
 
 }  // namespace detail

@@ -109,23 +109,30 @@ void registry::shutdown() {
 
 void registry::wait_for_users(std::uint64_t seen, int quiet) noexcept {
     constexpr int long_enough = 1000;  // rounds: coroutines that await one another end one a round
-    boost::intrusive_ptr<registry_entry> newest;
-    std::uint64_t changes = 0;
-    {
-        const std::lock_guard lock{mutex_};
-        newest.reset(newest_);
-        changes = changes_;
-    }
-    quiet = changes == seen ? quiet + 1 : 0;
-    if (newest == nullptr) {
-        return;
-    }
-    if (quiet > long_enough) {
-        return clean_the_rest();
-    }
-    try {
-        newest->queue_last(place_in_queue{*this, changes, quiet});
-    } catch (...) {  // no memory to queue it: then it was destroyed, and that was its turn
+    for (bool goes_on = true; goes_on;) {
+        boost::intrusive_ptr<registry_entry> newest;
+        std::uint64_t changes = 0;
+        {
+            const std::lock_guard lock{mutex_};
+            newest.reset(newest_);
+            changes = changes_;
+        }
+        quiet = changes == seen ? quiet + 1 : 0;
+        if (newest == nullptr) {
+            return;
+        }
+        if (quiet > long_enough) {
+            return clean_the_rest();
+        }
+        seen = changes;
+        queueing_ = true;
+        came_at_once_ = false;
+        try {
+            newest->queue_last(place_in_queue{*this, changes, quiet});
+        } catch (...) {  // no memory to queue it: then it was destroyed, and that was its turn
+        }
+        queueing_ = false;
+        goes_on = came_at_once_;
     }
 }
 
