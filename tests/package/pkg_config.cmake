@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
-# cmake -D COMPILER=c++ -D INCLUDES=dir;dir -D PKG_CONFIG=pkg-config -D STAGE=prefix -D VERSION=1.2.3 -D SOURCE=main.cpp -P ...
-# Compiles a program with the flags that the installed coraii.pc gives, and runs it. Of INCLUDES coraii's own is left out.
+# cmake -D COMPILER=c++ -D INCLUDES=dir;dir -D TREE=source -D PKG_CONFIG=pkg-config -D STAGE=prefix -D VERSION=1.2.3 -D SOURCE=main.cpp -P ...
+# Compiles a program with the flags that the installed coraii.pc gives, and runs it. INCLUDES says where Boost is; coraii's own in the
+# source tree is left out.
 cmake_minimum_required(VERSION 3.25)
 
 file(GLOB_RECURSE found ${STAGE}/*/coraii.pc)
@@ -21,7 +22,7 @@ ask(libraries --libs)
 separate_arguments(flags)
 separate_arguments(libraries)
 
-list(FILTER INCLUDES EXCLUDE REGEX "/include$")  # the source tree's; Boost's is asked for by name
+list(REMOVE_ITEM INCLUDES ${TREE}/include)
 list(TRANSFORM INCLUDES PREPEND "-isystem")
 execute_process(COMMAND ${COMPILER} -std=c++20 -O0 ${flags} ${INCLUDES} ${SOURCE} ${libraries} -o pkg_config_consumer
     COMMAND_ERROR_IS_FATAL ANY)
