@@ -7,20 +7,27 @@
 #include "coraii/with.hpp"
 #include "support/scenario.hpp"
 
-#include <catch2/catch_test_macros.hpp>
-#include <catch2/generators/catch_generators.hpp>
-
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+
 #include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <utility>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
 
 namespace asio = boost::asio;
 using asio::awaitable;
@@ -216,3 +223,28 @@ TEST_CASE("G18, G27: tasks that nest do not grow the native stack", "[depth][tas
     run(context, nested_tasks(depth, n), with_slot);
     CHECK(n.cleaned == depth);
 }
+
+#if !defined(_WIN32)  // where the stack is small anyway
+TEST_CASE("G13: a context with a strand that is older than its scopes dies on a small native stack", "[depth]") {
+    numbers n;
+    const auto live_and_die = [](void* counted) -> void* {
+        numbers& counts = *static_cast<numbers*>(counted);
+        asio::io_context context;
+        const auto work = [&]() -> awaitable<void> {
+            const auto guard = co_await holds_next({}, counts);
+            co_await test::forever();
+        };
+        asio::co_spawn(asio::make_strand(context), work, asio::detached);
+        context.poll();
+        return nullptr;
+    };
+    pthread_attr_t attributes;
+    REQUIRE(::pthread_attr_init(&attributes) == 0);
+    REQUIRE(::pthread_attr_setstacksize(&attributes, std::size_t{512} * 1024) == 0);
+    pthread_t thread{};
+    REQUIRE(::pthread_create(&thread, &attributes, live_and_die, &n) == 0);
+    ::pthread_attr_destroy(&attributes);
+    REQUIRE(::pthread_join(thread, nullptr) == 0);
+    CHECK(n.cleaned == 1);
+}
+#endif
