@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-# cmake -D EXIT=0 [-D PRINTS_OF=example.cpp] -P run_example.cmake -- program [argument...]
+# cmake -D EXIT=0 [-D PRINTS_OF=example.cpp] [-D EMULATOR=command] -P run_example.cmake -- program [argument...]
 # Runs a program and checks its exit code and, where the source has a block of `//   ` lines after a line `// Prints:`,
 # that stdout is that block.
 cmake_minimum_required(VERSION 3.25)
@@ -15,7 +15,7 @@ foreach(i RANGE ${last})
     endif()
 endforeach()
 
-execute_process(COMMAND ${command} RESULT_VARIABLE exit OUTPUT_VARIABLE printed ERROR_VARIABLE complaint)
+execute_process(COMMAND ${EMULATOR} ${command} RESULT_VARIABLE exit OUTPUT_VARIABLE printed ERROR_VARIABLE complaint)
 string(REPLACE "\r\n" "\n" printed "${printed}")  # Windows
 message("Printed:\n${printed}")
 if(NOT complaint STREQUAL "")

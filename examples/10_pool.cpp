@@ -46,10 +46,13 @@ int main() {
         asio::io_context context;
         int last_id = 0;
         coraii::pool<connection> pool{context.get_executor(), [&] { return connect(++last_id); }, {.max_size = 2}};
+        int ended = 0;
         for (int worker = 1; worker <= 5; ++worker) {
-            asio::co_spawn(context, work(pool, worker), asio::detached);
+            asio::co_spawn(context, work(pool, worker), [&](std::exception_ptr) { ++ended; });
         }
-        context.run_for(100ms);
+        while (ended < 5) {  // run() would not return: the pool is open
+            context.run_one();
+        }
         const coraii::pool_stats stats = pool.stats();
         std::cout << "opened " << stats.opened << ", discarded " << stats.discarded << ", in use " << stats.in_use
                   << '\n';
