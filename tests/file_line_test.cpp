@@ -2,7 +2,8 @@
 #include "support/files.hpp"
 #include "support/scenario.hpp"
 
-#include <boost/asio/read.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <cerrno>
 #include <fcntl.h>
@@ -16,6 +17,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include <vector>
+
+#if defined(__GNUC__) && !defined(__clang__)
+// At -O1, GCC 12 takes the memory of Asio's coroutines for that of another function than the one that frees it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
 
 using namespace test;
 using coraii::file;
@@ -69,6 +75,41 @@ lines read_lines(const fs::path& path) {
 lines lines_of(const scratch& dir, std::string_view text) {
     spit(dir / "lines", text);
     return read_lines(dir / "lines");
+}
+
+awaitable<void> mix_ways_to_read(file& f) {
+    const std::optional<std::string> first = co_await f.read_line();
+    CHECK(first == "0");
+    std::size_t batches = 0;
+    int next = 1;
+    auto batch = co_await f.read_lines();
+    CHECK(f.position() > 60'000);
+    for (; !batch.empty() && f.line_ended(); batch = co_await f.read_lines()) {
+        ++batches;
+        for (const std::string_view line : batch) {
+            CHECK(line == std::to_string(next++));
+        }
+    }
+    CHECK(next == 20'000);
+    CHECK(batches <= 3);
+    CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"last"});
+    const coraii::file_lines none = co_await f.read_lines();
+    CHECK(none.empty());
+    f.seek(2);
+    char byte = 0;
+    co_await f.async_read_some(asio::buffer(&byte, 1), asio::use_awaitable);
+    CHECK(byte == '1');
+    batch = co_await f.read_lines();
+    CHECK((*batch.begin()).empty());
+    CHECK(*std::next(batch.begin()) == "2");
+}
+
+awaitable<void> read_fifo(file& f, int writer) {
+    auto batch = co_await f.read_lines();
+    CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"a", "b"});
+    REQUIRE(::write(writer, "d\n", 2) == 2);
+    batch = co_await f.read_lines();
+    CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"cd"});
 }
 
 }  // namespace
@@ -195,33 +236,7 @@ TEST_CASE("read_lines: a batch is what is in memory; lines, batches and bytes ca
     }
     text += "last";
     spit(dir / "f", text);
-    const auto use = [](file& f) -> awaitable<void> {
-        const std::optional<std::string> first = co_await f.read_line();
-        CHECK(first == "0");
-        std::size_t batches = 0;
-        int next = 1;
-        auto batch = co_await f.read_lines();
-        CHECK(f.position() > 60'000);
-        for (; !batch.empty() && f.line_ended(); batch = co_await f.read_lines()) {
-            ++batches;
-            for (const std::string_view line : batch) {
-                CHECK(line == std::to_string(next++));
-            }
-        }
-        CHECK(next == 20'000);
-        CHECK(batches <= 3);
-        CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"last"});
-        const coraii::file_lines none = co_await f.read_lines();
-        CHECK(none.empty());
-        f.seek(2);
-        char byte = 0;
-        co_await asio::async_read(f, asio::buffer(&byte, 1), asio::use_awaitable);
-        CHECK(byte == '1');
-        batch = co_await f.read_lines();
-        CHECK((*batch.begin()).empty());
-        CHECK(*std::next(batch.begin()) == "2");
-    };
-    run(with(open_file(dir / "f"), use));
+    run(with(open_file(dir / "f"), mix_ways_to_read));
 }
 
 TEST_CASE("read_lines: after the scope, the file is closed; of a FIFO, what has come", "[file][lines]") {
@@ -229,13 +244,6 @@ TEST_CASE("read_lines: after the scope, the file is closed; of a FIFO, what has 
     REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
     const int writer = ::open((dir / "fifo").c_str(), O_RDWR | O_CLOEXEC);
     REQUIRE(::write(writer, "a\nb\nc", 5) == 5);
-    const auto use = [writer](file& f) -> awaitable<void> {
-        auto batch = co_await f.read_lines();
-        CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"a", "b"});
-        REQUIRE(::write(writer, "d\n", 2) == 2);
-        batch = co_await f.read_lines();
-        CHECK(std::vector<std::string_view>(batch.begin(), batch.end()) == std::vector<std::string_view>{"cd"});
-    };
-    run(with(open_file(dir / "fifo"), use));
+    run(with(open_file(dir / "fifo"), [writer](file& f) { return read_fifo(f, writer); }));
     ::close(writer);
 }
